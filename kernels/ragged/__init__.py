@@ -1,0 +1,52 @@
+"""Rows of different lengths as values plus offsets. Everything here exports to ONNX with every size dynamic.
+
+Row `b` of `values` [T, ...] is `values[offsets[b]:offsets[b + 1]]`; offsets are int64 [B + 1], start at 0 and end at T.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["longest", "offsets_of_lengths", "pad", "row_of_value", "size_of", "unpad"]
+
+
+def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
+    """The row that each value belongs to: int64 [T]. Empty rows own nothing."""
+    starts = offsets[1:-1]
+    marks = torch.zeros(num_values + 1, dtype=torch.int64, device=offsets.device)
+    return marks.scatter_add(0, starts, torch.ones_like(starts)).cumsum(0)[:num_values]
+
+
+def offsets_of_lengths(lengths: Tensor) -> Tensor:
+    """Row lengths [B] to offsets [B + 1]."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def longest(offsets: Tensor) -> int:
+    """The length of the longest row, at least 1, so that a batch of empty rows still has a shape."""
+    return size_of((offsets[1:] - offsets[:-1]).max().clamp(min=1))
+
+
+def size_of(count: Tensor) -> int:
+    """A count held in a tensor as a size that shapes may use, also while a graph is exported."""
+    size = int(count.item())
+    torch._check(size >= 0)
+    return size
+
+
+def pad(values: Tensor, offsets: Tensor, length: int, *, fill: float = 0.0) -> Tensor:
+    """[T, ...] to [B, length, ...], each row from the left, `fill` behind it. `length` must hold the longest row."""
+    num_rows = offsets.shape[0] - 1
+    padded = values.new_full((num_rows * length, *values.shape[1:]), fill)
+    return padded.index_copy(0, _slot(offsets, values.shape[0], length), values).unflatten(0, (num_rows, length))
+
+
+def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
+    """[B, length, ...] back to [T, ...]: the inverse of `pad`."""
+    return padded.flatten(0, 1).index_select(0, _slot(offsets, num_values, padded.shape[1]))
+
+
+def _slot(offsets: Tensor, num_values: int, length: int) -> Tensor:
+    """Where each value stands in the padded rows laid end to end: int64 [T]."""
+    row = row_of_value(offsets, num_values)
+    position = torch.arange(num_values, device=offsets.device) - offsets[row]
+    return row * length + position

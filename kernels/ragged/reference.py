@@ -1,0 +1,29 @@
+"""The specification of `kernels.ragged`: one row at a time."""
+
+import torch
+from torch import Tensor
+
+
+def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
+    rows = [row for row, (start, stop) in enumerate(_spans(offsets)) for _ in range(start, stop)]
+    assert len(rows) == num_values
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def pad(values: Tensor, offsets: Tensor, length: int, *, fill: float = 0.0) -> Tensor:
+    rows = []
+    for start, stop in _spans(offsets):
+        rest = values.new_full((length - (stop - start), *values.shape[1:]), fill)
+        rows.append(torch.cat([values[start:stop], rest]))
+    return torch.stack(rows)
+
+
+def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
+    values = torch.cat([padded[row, : stop - start] for row, (start, stop) in enumerate(_spans(offsets))])
+    assert len(values) == num_values
+    return values
+
+
+def _spans(offsets: Tensor) -> list[tuple[int, int]]:
+    bounds = offsets.tolist()
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
