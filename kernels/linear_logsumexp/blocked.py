@@ -1,4 +1,8 @@
-"""The path that is taken: blocks of questions small enough that their logits stay in the processor's cache."""
+"""The path that is taken on the CPU: tiles of logits small enough to stay in a core's cache.
+
+The bias rides along as one more column of the weights (and, on the way back, the normaliser as another), so that a tile is one matrix
+product followed by one exponential, with no pass over memory in between.
+"""
 
 from typing import Any
 
@@ -6,16 +10,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK_LOGITS = 1 << 22  # 16 MB of float32: a block is written, reduced and forgotten before it leaves the cache
+TILE_ROWS, TILE_ITEMS = 256, 8192
 
 
 class BlockedLogSumExp(torch.autograd.Function):
-    """Forward keeps the [Q] result only; backward computes each block's softmax again from it."""
+    """Forward keeps the [Q] result only; backward computes each tile's softmax again from it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        blocks = [torch.addmm(bias, rows, weight.T).logsumexp(-1) for rows in x.split(_rows_per_block(weight))]
-        result = torch.cat(blocks) if blocks else x.new_zeros(0)
+        items = torch.cat([weight, bias[:, None]], 1).split(TILE_ITEMS)
+        blocks = []
+        for rows in _with_column(x, x.new_ones(len(x))).split(TILE_ROWS):
+            blocks.append(torch.stack([(rows @ tile.T).logsumexp(-1) for tile in items]).logsumexp(0))
+        result = torch.cat(blocks)
         ctx.save_for_backward(x, weight, bias, result)
         return result
 
@@ -23,17 +30,20 @@ class BlockedLogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         x, weight, bias, result = ctx.saved_tensors
-        rows_per_block = _rows_per_block(weight)
-        grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
-        for start in range(0, len(x), rows_per_block):
-            rows = slice(start, start + rows_per_block)
-            # d lse_q / d logit_qi = softmax_qi = exp(logit_qi − lse_q), times what comes from above
-            softmax = torch.addmm(bias, x[rows], weight.T).sub_(result[rows, None]).exp_().mul_(grad[rows, None])
-            torch.mm(softmax, weight, out=grad_x[rows])
-            grad_weight.addmm_(softmax.T, x[rows])
-            grad_bias.add_(softmax.sum(0))
-        return grad_x, grad_weight, grad_bias
+        items = torch.cat([weight, bias[:, None], torch.ones_like(bias)[:, None]], 1)
+        questions = _with_column(_with_column(x, x.new_ones(len(x))), -result)
+        grad_x, grad_items = torch.zeros_like(x), weight.new_zeros(len(weight), weight.shape[1] + 1)
+        for first in range(0, len(x), TILE_ROWS):
+            span = slice(first, first + TILE_ROWS)
+            pulled = questions[span, :-1] * grad[span, None]
+            for start in range(0, len(weight), TILE_ITEMS):
+                tile = slice(start, start + TILE_ITEMS)
+                # d lse_q / d logit_qi = exp(logit_qi − lse_q)
+                softmax = torch.mm(questions[span], items[tile].T).exp_()
+                grad_x[span].addmm_(softmax, weight[tile])
+                grad_items[tile].addmm_(softmax.T, pulled)
+        return grad_x * grad[:, None], grad_items[:, :-1], grad_items[:, -1]
 
 
-def _rows_per_block(weight: Tensor) -> int:
-    return max(1, BLOCK_LOGITS // max(1, weight.shape[0]))
+def _with_column(rows: Tensor, column: Tensor) -> Tensor:
+    return torch.cat([rows, column[:, None]], 1)
