@@ -68,6 +68,6 @@ $(SERVER): requirements-server.txt
 
 define require_python
 @test -n "$(PYTHON)" && "$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
-	echo "error: expected Python 3.11, 3.12 or 3.13, found $$("$(or $(PYTHON),python3)" --version 2>&1 || true);" \
+	echo "error: expected Python 3.11, 3.12 or 3.13, found $$("$(or $(PYTHON),python3)" --version 2>&1 | head -n 1);" \
 		"install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 endef
