@@ -54,6 +54,25 @@ class History:
         return np.diff(self.offsets)
 
 
+def take(log: Log, customers: np.ndarray) -> History:
+    """The whole histories of some customers, in the order given."""
+    counts = np.diff(log.offsets)[customers]
+    offsets = offsets_of(counts)
+    index = np.repeat(log.offsets[customers] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return History(offsets, {field: values[index] for field, values in log.columns.items()})
+
+
+def keep_last(history: History, max_events: int) -> History:
+    """The most recent whole steps of each customer that hold at most `max_events` events together; always the latest step."""
+    starts = step_starts(history)
+    counts = history.num_events
+    from_end = np.repeat(history.offsets[1:], counts) - np.arange(len(starts))
+    start_of_step = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
+    last_step = np.full(len(counts), -1)
+    last_step[counts > 0] = start_of_step[history.offsets[1:][counts > 0] - 1]
+    return history.where((from_end[start_of_step] <= max_events) | (start_of_step == np.repeat(last_step, counts)))
+
+
 def customer_of_event(offsets: np.ndarray) -> np.ndarray:
     """The customer's position for each event: int64 [N]."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

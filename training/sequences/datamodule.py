@@ -1,0 +1,110 @@
+"""The batches of training, validation and test, from a log and its split. The same seed and epoch give the same batches on any number of processes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, IterableDataset
+
+from training.sequences.batch import Batch
+from training.sequences.history import History, Log, keep_last, take
+from training.sequences.moments import Moments
+from training.sequences.questions import Questions
+from training.sequences.split import Split, Window
+
+
+class TrainingBatches(IterableDataset[Batch]):
+    """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments."""
+
+    def __init__(
+        self, questions: Questions, split: Split, moments: Moments, *, customers_per_batch: int, seed: int, epoch: int, rank: int, num_ranks: int
+    ) -> None:
+        self.questions = questions
+        self.until = split.train_until
+        self.moments = moments
+        self.customers_per_batch = customers_per_batch
+        self.seed, self.epoch = seed, epoch
+        self.rank, self.num_ranks = rank, num_ranks
+        self.num_events = History.at(questions.log, split.train_until).num_events
+        self.customers = np.flatnonzero(self.num_events)
+
+    def __len__(self) -> int:
+        return -(-len(self.customers) // self.customers_per_batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for group in self._groups():
+            mine = group[self.rank :: self.num_ranks]
+            generators = [np.random.default_rng([self.seed, self.epoch, customer]) for customer in mine]
+            now, counts = self._draw(mine, generators)
+            yield self.questions.ask(mine, now, counts, self.until[mine])
+
+    def _groups(self) -> list[np.ndarray]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        noisy_length = self.num_events[self.customers] * generator.uniform(0.8, 1.25, len(self.customers))
+        by_length = self.customers[np.argsort(noisy_length, kind="stable")]
+        groups = np.split(by_length, np.arange(self.customers_per_batch, len(by_length), self.customers_per_batch))
+        return [groups[index] for index in generator.permutation(len(groups))]
+
+    def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
+        """Moments within a stretch of each history that fits into `max_events`, drawn at random where the history is longer."""
+        known = History.at(take(self.questions.log, customers), self.until[customers])
+        start, counts = known.offsets[:-1], known.num_events
+        surplus = np.maximum(counts - self.questions.max_events, 0)
+        end = counts - np.array([int(generator.integers(0, most + 1)) for generator, most in zip(generators, surplus, strict=True)])
+        timestamp = known.columns["timestamp"]
+        cut = end < counts
+        until = np.where(cut, timestamp[start + np.where(cut, end, 0)] - 1, self.until[customers])
+        return self.moments.draw(keep_last(History.at(known, until), self.questions.max_events), until, generators)
+
+
+class WindowBatches(IterableDataset[Batch]):
+    """Every customer of a window that is asked, once, at its moment."""
+
+    def __init__(self, questions: Questions, window: Window, *, customers_per_batch: int) -> None:
+        self.questions = questions
+        self.window = window
+        self.customers = np.flatnonzero(window.asked)
+        self.customers_per_batch = customers_per_batch
+
+    def __len__(self) -> int:
+        return -(-len(self.customers) // self.customers_per_batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for first in range(0, len(self.customers), self.customers_per_batch):
+            customers = self.customers[first : first + self.customers_per_batch]
+            now, until = self.window.now[customers], self.window.until[customers]
+            yield self.questions.ask(customers, now, np.ones(len(customers), dtype=np.int64), until)
+
+
+class SequenceData(pl.LightningDataModule):
+    """What Lightning's trainer asks for. Every process validates on everything: results do not depend on how many there are."""
+
+    def __init__(self, log: Log, split: Split, questions: Questions, moments: Moments, *, customers_per_batch: int, seed: int) -> None:
+        super().__init__()
+        self.log = log
+        self.split = split
+        self.questions = questions
+        self.moments = moments
+        self.customers_per_batch = customers_per_batch
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        trainer = self.trainer
+        epoch, rank, num_ranks = (trainer.current_epoch, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        batches = TrainingBatches(
+            self.questions,
+            self.split,
+            self.moments,
+            customers_per_batch=self.customers_per_batch,
+            seed=self.seed,
+            epoch=epoch,
+            rank=rank,
+            num_ranks=num_ranks,
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(WindowBatches(self.questions, self.split.validation, customers_per_batch=self.customers_per_batch), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(WindowBatches(self.questions, self.split.test, customers_per_batch=self.customers_per_batch), batch_size=None)

@@ -1,0 +1,249 @@
+"""The sequence store: all events of a log, sorted by customer and time, memory-mapped.
+
+    store = SequenceStore.open("stores/complete_journey")
+    store.columns["item"][store.offsets[3]:store.offsets[4]]      the item ids of the fourth customer
+
+Written whole or not at all: everything goes to `<path>.partial`, which is renamed at the end. docs/design.md lists the files.
+"""
+
+import hashlib
+import json
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from training.errors import StoreError
+from training.sequences.vocabulary import Vocabulary
+
+FORMAT, VERSION = "revisit-store", 1
+KINDS = {"category": pa.int32(), "time": pa.int64(), "number": pa.float32()}
+META, EVENTS, CUSTOMERS, QUARANTINE = "store.json", "events.arrow", "customers.arrow", "quarantine.parquet"
+META_KEYS = {"format", "version", "created", "data", "counts", "reasons", "span", "sources", "fields", "files"}
+
+
+@dataclass(frozen=True)
+class SequenceStore:
+    """A store that is open for reading; its arrays are views of the files and can't be written to.
+
+    meta          store.json
+    offsets       int64 [num_customers + 1]: customer c owns the events offsets[c]:offsets[c + 1]
+    columns       {field: array [num_events]}: int32 ids, int64 microseconds since 1970 UTC, float32 numbers (NaN where missing)
+    vocabularies  {category field: Vocabulary}
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    offsets: np.ndarray
+    columns: dict[str, np.ndarray]
+    vocabularies: dict[str, Vocabulary]
+    _keys: pa.StringArray
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> "SequenceStore":
+        """Map the store at `path`; `verify` also reads every file and compares its digest.
+
+        Raises StoreError where the store is missing, damaged or of another version.
+        """
+        path = Path(path)
+        meta = read_meta(path)
+        _check_files(path, meta, verify=verify)
+        events = _map(path, EVENTS, {name: KINDS[spec["kind"]] for name, spec in meta["fields"].items()}, meta)
+        customers = _map(path, CUSTOMERS, {"customer": pa.string(), "offset": pa.int64()}, meta)
+        starts = customers["offset"].to_numpy()
+        _check_offsets(path, meta, starts, events.num_rows)
+        columns = {name: events[name].to_numpy(zero_copy_only=True) for name in meta["fields"]}
+        vocabularies = {name: _read_vocabulary(path, spec["vocabulary"], meta) for name, spec in _categories(meta).items()}
+        return cls(path, meta, np.append(starts, events.num_rows), columns, vocabularies, customers["customer"])
+
+    @property
+    def fields(self) -> dict[str, dict[str, str]]:
+        """{name: {kind: category|time|number, dtype, vocabulary?}}."""
+        return self.meta["fields"]
+
+    @property
+    def num_customers(self) -> int:
+        """How many customers have at least one event."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_events(self) -> int:
+        """How many events all customers have together."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def customers(self) -> list[str]:
+        """The customers' keys in their order, which is that of the keys."""
+        return self._keys.to_pylist()
+
+    def customer_index(self, key: str) -> int:
+        """The position of a customer. Raises StoreError if the store has no such customer."""
+        index = bisect_left(self.customers, key)
+        if index == self.num_customers or self.customers[index] != key:
+            raise StoreError(f"{self.path}: no customer {key!r} among {self.num_customers}; the first is {self.customers[0]!r}")
+        return index
+
+
+def write_store(
+    path: str | Path,
+    *,
+    events: pa.Table,
+    customers: Sequence[str],
+    offsets: np.ndarray,
+    vocabularies: Mapping[str, Vocabulary],
+    quarantine: pa.Table,
+    meta: Mapping[str, Any],
+) -> Path:
+    """Write a store and return its path; a store that is already there is replaced.
+
+    events      one column a field, sorted by customer, then time; its types say the kind of each field (`KINDS`)
+    customers   the customers' keys in order
+    offsets     int64 [num_customers + 1]
+    meta        data, counts {read, kept, quarantined}, reasons, sources: the parts of store.json that the events don't tell
+    """
+    path = Path(path)
+    assert len(offsets) == len(customers) + 1 and offsets[-1] == events.num_rows
+    with replacing(path) as partial:
+        _write_arrow(partial / EVENTS, events)
+        _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
+        for name, vocabulary in vocabularies.items():
+            vocabulary.write(partial / _vocabulary_file(name))
+        pq.write_table(quarantine, partial / QUARANTINE)
+        counts = {**meta["counts"], "customers": len(customers), "items": vocabularies["item"].size - 2}
+        times = events["timestamp"].to_numpy()
+        span = [int(times.min()), int(times.max())]
+        header = {"format": FORMAT, "version": VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        derived = {"counts": counts, "span": span, "fields": _fields(events.schema), "files": _describe_files(partial)}
+        (partial / META).write_text(json.dumps({**header, **meta, **derived}, indent=1, ensure_ascii=False))
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place at the end, or vanishes if something goes wrong."""
+    check_replaceable(path)
+    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    (partial / "vocabulary").mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise StoreError if something else than a store lies at `path`: it isn't ours to remove."""
+    if path.exists() and not (path / META).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise StoreError(f"{path}: expected a store or nothing, found other files; choose another place with out=FOLDER")
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """store.json of the store at `path`. Raises StoreError where it is missing, unreadable or of another version."""
+    file = Path(path) / META
+    if not file.is_file():
+        raise StoreError(f"{path}: no sequence store there ({META} is missing); make one with `python -m training.preprocess data=LOG out={path}`")
+    try:
+        meta = json.loads(file.read_text())
+    except ValueError as error:
+        raise StoreError(f"{file}: expected JSON, but {error}; {_remedy(path)}") from error
+    found = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else None
+    if found != (FORMAT, VERSION):
+        raise StoreError(f"{file}: expected format {FORMAT!r} version {VERSION}, found {found}; {_remedy(path, meta)}")
+    if missing := META_KEYS - set(meta):
+        raise StoreError(f"{file}: expected the keys {sorted(META_KEYS)}, missing are {sorted(missing)}; {_remedy(path, meta)}")
+    return meta
+
+
+def file_digest(file: Path) -> dict[str, Any]:
+    """{bytes, sha256} of a file."""
+    with file.open("rb") as stream:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _check_files(path: Path, meta: dict[str, Any], *, verify: bool) -> None:
+    for name, expected in meta["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise StoreError(f"{file}: the file is missing; {_remedy(path, meta)}")
+        if (size := file.stat().st_size) != expected["bytes"]:
+            raise StoreError(f"{file}: expected {expected['bytes']} bytes, found {size}; {_remedy(path, meta)}")
+        if verify and (digest := file_digest(file)["sha256"]) != expected["sha256"]:
+            raise StoreError(f"{file}: expected sha256 {expected['sha256'][:12]}…, found {digest[:12]}…; {_remedy(path, meta)}")
+
+
+def _map(path: Path, name: str, types: Mapping[str, pa.DataType], meta: dict[str, Any]) -> pa.RecordBatch:
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path / name)))
+        found = {column.name: column.type for column in reader.schema}
+        if found != dict(types) or reader.num_record_batches != 1:
+            raise pa.ArrowInvalid(f"expected one batch of {_words(types)}, found {reader.num_record_batches} of {_words(found)}")
+        return reader.get_batch(0)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path / name}: {error}; {_remedy(path, meta)}") from error
+
+
+def _read_vocabulary(path: Path, name: str, meta: dict[str, Any]) -> Vocabulary:
+    try:
+        return Vocabulary.read(path / name)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StoreError(f"{path / name}: {error}; {_remedy(path, meta)}") from error
+
+
+def _check_offsets(path: Path, meta: dict[str, Any], starts: np.ndarray, num_events: int) -> None:
+    counts = meta["counts"]
+    if (num_events, len(starts)) != (counts["kept"], counts["customers"]):
+        raise StoreError(
+            f"{path}: expected {counts['kept']} events of {counts['customers']} customers, found {num_events} of {len(starts)}; {_remedy(path, meta)}"
+        )
+    if len(starts) == 0 or starts[0] != 0 or starts[-1] >= num_events or (np.diff(starts) <= 0).any():
+        raise StoreError(f"{path / CUSTOMERS}: expected rising offsets from 0 to less than {num_events}; {_remedy(path, meta)}")
+
+
+def _remedy(path: str | Path, meta: Any = None) -> str:
+    data = meta.get("data") if isinstance(meta, dict) else None
+    name = data.get("name", "LOG") if isinstance(data, dict) else "LOG"
+    return f"make it again with `python -m training.preprocess data={name} out={path} force=true`"
+
+
+def _words(types: Mapping[str, pa.DataType]) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in types.items())
+
+
+def _categories(meta: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {name: spec for name, spec in meta["fields"].items() if spec["kind"] == "category"}
+
+
+def _vocabulary_file(name: str) -> str:
+    return f"vocabulary/{name}.parquet"
+
+
+def _fields(schema: pa.Schema) -> dict[str, dict[str, str]]:
+    kinds = {dtype: kind for kind, dtype in KINDS.items()}
+    fields = {column.name: {"kind": kinds[column.type], "dtype": str(column.type).replace("float", "float32")} for column in schema}
+    return {name: {**spec, **({"vocabulary": _vocabulary_file(name)} if spec["kind"] == "category" else {})} for name, spec in fields.items()}
+
+
+def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    return {str(file.relative_to(folder)): file_digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def _write_arrow(file: Path, table: pa.Table) -> None:
+    """One batch without compression, so that a reader can map its columns as they lie."""
+    (batch,) = table.combine_chunks().to_batches()
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
