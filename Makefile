@@ -1,7 +1,7 @@
 # Two environments, made once: .venv trains, tests and calls; .venv-server holds what the Triton server imports, without torch.
 
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && { echo $$python; break; }; done)
 RUN := .venv/bin/python
 TRAINING := .venv/.ready
@@ -68,6 +68,6 @@ $(SERVER): requirements-server.txt
 
 define require_python
 @test -n "$(PYTHON)" && "$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
-	echo "error: expected Python 3.11, 3.12 or 3.13, found $$("$(or $(PYTHON),python3)" --version 2>&1 | head -n 1);" \
+	echo "error: expected Python 3.11 or 3.12, found $$("$(or $(PYTHON),python3)" --version 2>&1 | head -n 1);" \
 		"install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 endef

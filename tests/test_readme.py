@@ -1,0 +1,132 @@
+"""Every page is true: its commands exist and answer --help, its settings compose, its flags, links and files are there, its Python compiles."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SHELLS = {"bash", "console", "sh", "shell"}
+OURS = {"benchmarks", "serving", "training"}
+THEIRS = {"cd", "cp", "curl", "docker", "git", "pip", "tensorboard", "tritonserver"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page: its words, without the variables set before it."""
+
+    page: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {' '.join(self.words)}"
+
+    @property
+    def module(self) -> str | None:
+        """`X` of `python -m X`, if `X` is ours."""
+        module = self.words[2] if self.words[0].endswith("python") and self.words[1:2] == ("-m",) else ""
+        return module if module.partition(".")[0] in OURS else None
+
+
+def blocks(page: str, languages: set[str]) -> list[str]:
+    """The fenced blocks of a page's text that are in one of `languages`."""
+    fences = re.findall(r"^ *```(\w+)[^\n]*\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    return [body for language, body in fences if language in languages]
+
+
+def commands(name: str, page: str) -> list[Command]:
+    """The commands in a page's shell blocks, in order; lines joined at a backslash, parted at && and |."""
+    found = []
+    for line in "\n".join(blocks(page, SHELLS)).replace("\\\n", " ").splitlines():
+        for part in re.split(r"&&|\|", line):
+            words = shlex.split(part.removeprefix("$ "), comments=True)
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words = words[1:]
+            found += [Command(name, tuple(words))] if words else []
+    return found
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page.name, page.read_text())}, key=str)
+MODULES = sorted({command.module for command in COMMANDS if command.module})
+
+
+@functools.cache
+def help_of(module: str) -> str:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"python -m {module} --help: {done.stderr}"
+    return done.stdout
+
+
+def examples(page: str, folder: Path) -> None:
+    """Write each config that a page shows under its name (first line `# conf/...yaml`) into `folder`, as a reader would into conf/."""
+    for body in blocks(page, {"yaml"}):
+        if shown := re.match(r"# conf/(\S+\.yaml)", body):
+            path = folder / shown[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body)
+
+
+def test_commands_are_found_in_a_page() -> None:
+    page = "```bash\n$ make demo  # first\nA=1 python -m training.run \\\n  data=x && cd y\n```\n```yaml\nnot: a command\n```\n"
+    assert [command.words for command in commands("page", page)] == [
+        ("make", "demo"),
+        ("python", "-m", "training.run", "data=x"),
+        ("cd", "y"),
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_exists(command: Command) -> None:
+    if command.words[0] == "make":
+        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        assert {word for word in command.words[1:] if "=" not in word} <= targets
+    else:
+        assert command.module or command.words[0] in THEIRS, f"{command.words[0]} is neither ours nor known here"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_explains_itself(module: str) -> None:
+    assert len(help_of(module).splitlines()) > 3
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if (command.module or "").startswith("training.")], ids=str)
+def test_every_setting_composes(command: Command, tmp_path: Path) -> None:
+    source = (ROOT / f"{str(command.module).replace('.', '/')}.py").read_text()
+    config_name = re.findall(r'config_name="(\w+)"', source)[0]
+    page = next(page for page in PAGES if page.name == command.page)
+    examples(page.read_text(), tmp_path)
+    settings = [word for word in command.words[3:] if not word.startswith("-")]
+    with initialize_config_module("conf", version_base="1.3"):
+        compose(config_name, overrides=[*settings, f"hydra.searchpath=[file://{tmp_path}]"])
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if (command.module or "").startswith("serving.")], ids=str)
+def test_every_flag_is_in_the_help(command: Command) -> None:
+    flags = {word.partition("=")[0] for word in command.words[3:] if word.startswith("-")}
+    assert flags <= set(re.findall(r"--?[a-z][a-z-]*", help_of(str(command.module))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_file_is_there(page: Path) -> None:
+    text = page.read_text()
+    links = {
+        target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and not target.startswith("#")
+    }
+    shown = {f"conf/{name}" for body in blocks(text, {"yaml"}) for name in re.findall(r"\A# conf/(\S+\.yaml)", body)}
+    built = ("runs/", "stores/")
+    paths = {path for path in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if not path.startswith(built)} - shown
+    assert [link for link in sorted(links) if not (page.parent / link).exists()] == []
+    assert [path for path in sorted(paths) if (ROOT / path.partition("/")[0]).exists() and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_snippet_compiles(page: Path) -> None:
+    for body in blocks(page.read_text(), {"python"}):
+        compile(body, page.name, "exec")
