@@ -1,0 +1,191 @@
+"""The canonical event and the config of a log that is mapped onto it: `conf/data/<log>.yaml`, checked and typed.
+
+docs/adding_a_log.md explains every setting on an example.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from training.errors import ConfigError
+
+Kind = Literal["key", "time", "category", "number"]
+CANONICAL: dict[str, Kind] = {
+    "customer": "key",
+    "timestamp": "time",
+    "event": "category",
+    "item": "category",
+    "category": "category",
+    "brand": "category",
+    "price": "number",
+    "quantity": "number",
+    "channel": "category",
+    "session": "category",
+    "dwell_seconds": "number",
+    "query": "category",
+}
+REQUIRED = ("customer", "timestamp", "event", "item")
+NEVER_NEGATIVE = ("price", "quantity", "dwell_seconds")
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where one field of the canonical event comes from.
+
+    column or literal   a column of the file, or the same text for every row
+    prefix              put before the text, also before a time is read ("2014-" for a log without years)
+    map                 the log's names -> ours; a name that is not in the map is unknown
+    divide_by           the column that turns an amount into one a unit
+    format              of a time: strptime formats, tried in turn, or epoch_s, epoch_ms, epoch_us; needless if the file has its own time type
+    timezone            of a time without one
+    optional            the file may lack the column
+    """
+
+    column: str = ""
+    literal: str = ""
+    prefix: str = ""
+    map: Mapping[str, str] = field(default_factory=dict)
+    divide_by: str = ""
+    format: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Columns of another table, found by its `key` (one row each), for the rows whose column `by` has that key."""
+
+    files: str
+    by: str
+    columns: tuple[str, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one layout. `files` is a pattern below the log's path; empty if the path is the file itself."""
+
+    columns: Mapping[str, Column]
+    files: str = ""
+    names: tuple[str, ...] = ()
+    separator: str = ","
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """What is known about items: attributes made of a table's columns, for the item with the key `prefix` + column `key`."""
+
+    files: str
+    key: str
+    columns: Mapping[str, tuple[str, ...]]
+    prefix: str = ""
+    names: tuple[str, ...] = ()
+    separator: str = ","
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """Dates between which the log's events lie: from the first moment of `start` up to, not including, that of `until`."""
+
+    start: str
+    until: str
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Log:
+    """One behaviour log: where it lies and what its columns mean.
+
+    The last four settings are read by training; they lie here because they follow from what the log records.
+    """
+
+    name: str
+    path: str
+    sources: Mapping[str, Source]
+    next_item_events: tuple[str, ...]
+    intent_events: tuple[str, ...]
+    intent_horizon_days: float
+    split: Mapping[str, Any]
+    items: Mapping[str, ItemTable] = field(default_factory=dict)
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+    time_range: TimeRange | None = None
+    keep_exact_repeats: bool = False
+    install: str = ""
+    caveat: str = ""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each field that this log may have: the canonical ones, then its own."""
+        return {**CANONICAL, **self.fields}
+
+
+def log_from_config(config: Mapping[str, Any]) -> Log:
+    """Check the composed config of a log. Raises ConfigError, naming the setting, what was expected and what came."""
+    log = _build(Log, config, "data")
+    sources = {name: _source(spec, f"data.sources.{name}", log) for name, spec in _mapping(log.sources, "data.sources").items()}
+    items = {name: _item_table(spec, f"data.items.{name}") for name, spec in _mapping(log.items, "data.items").items()}
+    time_range = _build(TimeRange, log.time_range, "data.time_range") if log.time_range else None
+    if not sources:
+        raise ConfigError("data.sources: expected at least one source, found none")
+    return _replace(log, sources=sources, items=items, time_range=time_range)
+
+
+def _source(spec: Any, where: str, log: Log) -> Source:
+    source = _build(Source, spec, where)
+    lookups = {name: _build(Lookup, lookup, f"{where}.lookups.{name}") for name, lookup in _mapping(source.lookups, where).items()}
+    columns = {name: _column(column, f"{where}.columns.{name}") for name, column in _mapping(source.columns, f"{where}.columns").items()}
+    if unknown := set(columns) - set(log.kinds):
+        raise ConfigError(f"{where}.columns: {sorted(unknown)} is no field; declare it under data.fields or use one of {sorted(log.kinds)}")
+    if missing := set(REQUIRED) - set(columns):
+        raise ConfigError(f"{where}.columns: expected at least {list(REQUIRED)}, missing are {sorted(missing)}")
+    return _replace(source, columns=columns, lookups=lookups)
+
+
+def _column(spec: Any, where: str) -> Column:
+    column = _build(Column, {"column": spec} if isinstance(spec, str) else spec, where)
+    if bool(column.column) == bool(column.literal):
+        raise ConfigError(f"{where}: expected the name of a column or {{literal: TEXT}}, found {spec}")
+    return column
+
+
+def _item_table(spec: Any, where: str) -> ItemTable:
+    table = _build(ItemTable, spec, where)
+    columns = {name: _texts(parts, f"{where}.columns.{name}") for name, parts in _mapping(table.columns, f"{where}.columns").items()}
+    return _replace(table, columns=columns)
+
+
+def _build(cls: type[T], spec: Any, where: str) -> T:
+    """A `cls` of a mapping: no other keys than its fields, none missing; a text where a tuple of texts belongs is a tuple of one."""
+    spec = _mapping(spec, where)
+    known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    required = {name for name, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING}
+    if unknown := set(spec) - set(known):
+        raise ConfigError(f"{where}: {sorted(unknown)} is no setting; expected one of {list(known)}")
+    if missing := required - {name for name, value in spec.items() if value is not None}:
+        raise ConfigError(f"{where}: expected a value for {sorted(missing)}, found {sorted(spec)}")
+    values = {name: value for name, value in spec.items() if value is not None}
+    texts = {name: _texts(value, f"{where}.{name}") for name, value in values.items() if known[name].type == tuple[str, ...]}
+    return cls(**{**values, **texts})
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected `name: value` pairs, found {value!r}")
+    return {str(name): entry for name, entry in value.items()}
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if isinstance(value, str):
+        return (value,)
+    raise ConfigError(f"{where}: expected a text or a list of texts, found {value!r}")
+
+
+def _replace(value: T, **changes: Any) -> T:
+    from dataclasses import replace
+
+    return replace(value, **changes)  # type: ignore[type-var]

@@ -1,0 +1,115 @@
+"""Turn a raw log into a sequence store.
+
+    python -m training.preprocess data=complete_journey
+    python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from training.cli import command
+from training.engine import Engine, choose_engine
+from training.errors import DataError, StoreError
+from training.events.encode import Encoded, encode
+from training.events.quarantine import clean
+from training.events.schema import Log, log_from_config
+from training.events.sources import SourceFile, brief, find_side_tables, find_sources, item_attributes
+from training.sequences.store import check_replaceable, file_digest, read_meta, write_store
+
+console = Console(soft_wrap=True)
+
+
+def preprocess(config: DictConfig) -> Path:
+    """Make the store that `conf/preprocess.yaml` describes and return its path; nothing is done if it is there and up to date.
+
+    Raises DataError, ConfigError, StoreError or DeviceError for what a user can mend; then nothing is written.
+    """
+    data = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+    log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
+    check_replaceable(out)
+    files = find_sources(log)
+    sources = _digests(log, files)
+    if not config.force and _is_made(out, data, sources):
+        console.print(f"{out}: already done, the sources and settings have not changed (force=true makes it again)")
+        return out
+    kept, quarantined = _read(log, files, engine)
+    encoded = _encode(log, kept, engine)
+    reasons = dict(quarantined.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows())
+    counts = {"read": kept.height + quarantined.height, "kept": kept.height, "quarantined": quarantined.height}
+    meta = {"data": data, "counts": counts, "reasons": reasons, "sources": sources}
+    with console.status(f"writing {out}"):
+        write_store(out, **vars(encoded), quarantine=quarantined.to_arrow(), meta=meta)
+    _print_outcome(out, log)
+    return out
+
+
+def _digests(log: Log, files: list[SourceFile]) -> list[dict[str, Any]]:
+    paths = {**{file.name: file.path for file in files}, **dict(find_side_tables(log))}
+    return [{"path": name, **file_digest(path)} for name, path in paths.items()]
+
+
+def _is_made(out: Path, data: Any, sources: list[dict[str, Any]]) -> bool:
+    """Whether a store lies there that was made of the same files with the same settings, wherever the files were then."""
+    try:
+        meta = read_meta(out)
+    except StoreError:
+        return False
+    return meta["sources"] == sources and {**meta["data"], "path": ""} == {**data, "path": ""}
+
+
+def _read(log: Log, files: list[SourceFile], engine: Engine) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that can be used and those that can't."""
+    with console.status(f"reading {len(files)} files of {log.name} (engine {engine.name})"):
+        try:
+            cleaned = clean(log, files)
+            kept, quarantined = engine.collect([cleaned.kept, cleaned.quarantined])
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"data={log.name}: {', '.join(file.name for file in files)} can't be read: {brief(error)}") from error
+    if kept.is_empty():
+        raise DataError(f"data={log.name}: {_nothing_usable(quarantined)}")
+    console.print(f"read {kept.height + quarantined.height:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
+    return kept, quarantined.sort("source", "row")
+
+
+def _nothing_usable(quarantined: pl.DataFrame) -> str:
+    if quarantined.is_empty():
+        return "expected events, found a log without a row"
+    ((reason, count), *_) = quarantined["reason"].value_counts(sort=True).iter_rows()
+    example = {name: text for name, text in quarantined.filter(pl.col("reason") == reason).row(0, named=True).items() if name != "reason"}
+    words = ", ".join(f"{name} {text!r}" for name, text in example.items())
+    return f"expected usable rows, but all {quarantined.height} are quarantined, {count} as {reason!r}, for example {words}; mend the log or data.sources"
+
+
+def _encode(log: Log, kept: pl.DataFrame, engine: Engine) -> Encoded:
+    with console.status(f"sorting {kept.height:,} events"):
+        try:
+            return encode(kept, log.kinds, attributes=engine.collect(item_attributes(log)), engine=engine)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"data.items of {log.name}: {brief(error)}") from error
+
+
+def _print_outcome(out: Path, log: Log) -> None:
+    meta = read_meta(out)
+    counts = meta["counts"]
+    table = Table("rows", "count", title=log.name)
+    table.columns[1].justify = "right"
+    for name, count in [("read", counts["read"]), ("kept", counts["kept"]), *((f"quarantined: {why}", n) for why, n in meta["reasons"].items())]:
+        table.add_row(name, f"{count:,}")
+    console.print(table)
+    if log.caveat:
+        console.print(f"[dim]{log.caveat}[/dim]")
+    console.print(f"{counts['customers']:,} customers, {counts['items']:,} items: the store lies in {out}")
+
+
+def main(config: DictConfig) -> None:
+    """Compose, make the store, say where it lies."""
+    preprocess(config)
+
+
+if __name__ == "__main__":
+    command(main, config_name="preprocess")
