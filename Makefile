@@ -3,6 +3,8 @@
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && { echo $$python; break; }; done)
+# Byte code is made where it is first imported: most of what is installed never is, and this halves the wait.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 RUN := .venv/bin/python
 TRAINING := .venv/.ready
 SERVER := .venv-server/.ready
@@ -54,7 +56,7 @@ $(TRAINING): pyproject.toml constraints.txt
 	$(require_python)
 	@echo "setup: .venv (PyTorch, Lightning, Polars and the tools; a few minutes the first time)"
 	@"$(PYTHON)" -m venv .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(RUN) $(INSTALL) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 	@echo "setup: .venv is ready"
 
@@ -62,7 +64,7 @@ $(SERVER): requirements-server.txt
 	$(require_python)
 	@echo "setup: .venv-server (Triton Inference Server, ONNX Runtime)"
 	@"$(PYTHON)" -m venv .venv-server
-	@.venv-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-server.txt
+	@.venv-server/bin/python $(INSTALL) --requirement requirements-server.txt
 	@touch $@
 	@echo "setup: .venv-server is ready"
 

@@ -14,23 +14,28 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).parents[1] / "conf"
 
 
-def groups(command: str) -> list[str]:
-    """The groups that a command's config offers, as its defaults list names them."""
+def groups(command: str) -> dict[str, str | None]:
+    """The groups of conf/ that a command's config offers, with the option it takes by itself ("???" if the user must choose)."""
     defaults = yaml.safe_load((CONF / f"{command}.yaml").read_text()).get("defaults", [])
-    return [str(next(iter(entry))).split()[-1] for entry in defaults if isinstance(entry, dict)]
+    offered = {str(group).split()[-1]: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()}
+    return {group: option for group, option in offered.items() if (CONF / group).is_dir()}
 
 
-def choices() -> Iterator[tuple[str, str]]:
-    """Each command's config as it stands (override ""), then with each option of each of its groups."""
-    for path in sorted(CONF.glob("*.yaml")):
-        yield path.stem, ""
-        for group in groups(path.stem):
-            yield from ((path.stem, f"{group}={option.stem}") for option in sorted((CONF / group).glob("*.yaml")))
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def composed(command: str, override: str) -> DictConfig:
+def choices() -> Iterator[tuple[str, list[str]]]:
+    """Each command, with each option of each of its groups in turn; a group that the user must choose from has its first one else."""
+    for command in sorted(path.stem for path in CONF.glob("*.yaml")):
+        chosen = {group: options(group)[0] for group, option in groups(command).items() if option == "???"}
+        variants = [chosen, *({**chosen, group: option} for group in groups(command) for option in options(group))]
+        yield from ((command, [f"{group}={option}" for group, option in variant.items()]) for variant in variants)
+
+
+def composed(command: str, overrides: list[str]) -> DictConfig:
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose(command, overrides=[override] if override else [])
+        config = compose(command, overrides=overrides)
     for key in OmegaConf.missing_keys(config):
         OmegaConf.update(config, key, "given-by-the-user")
     return config
@@ -54,9 +59,9 @@ def test_every_group_belongs_to_a_command() -> None:
     assert folders == {group for path in CONF.glob("*.yaml") for group in groups(path.stem)}
 
 
-@pytest.mark.parametrize(("command", "override"), list(choices()))
-def test_a_config_composes_and_makes_what_it_names(command: str, override: str) -> None:
-    config = OmegaConf.to_container(composed(command, override), resolve=True)
+@pytest.mark.parametrize(("command", "overrides"), list(choices()), ids=lambda value: value if isinstance(value, str) else ",".join(value))
+def test_a_config_composes_and_makes_what_it_names(command: str, overrides: list[str]) -> None:
+    config = OmegaConf.to_container(composed(command, overrides), resolve=True)
     for node in named(config):
         target = get_object(node["_target_"])
         settings = {key: value for key, value in node.items() if not key.startswith("_")}
