@@ -1,0 +1,82 @@
+"""An artifact that answers: encode the histories, run the graph once for all of them, decode the items.
+
+    predictor = Predictor(read_contract("runs/demo/artifact"))
+    answers = predictor.answer([predictor.encoder.history(events, now)])
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from serving.contract import OUTPUTS, Contract
+from serving.encode import Encoder, History
+from serving.errors import ArtifactError
+
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to B histories with K items each.
+
+    items: object [B, K], keys as bytes, best first; scores: float32 [B, K], natural log of a probability; purchase_probability: float32 [B].
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    purchase_probability: np.ndarray
+
+
+class Predictor:
+    """One ONNX Runtime session over one artifact."""
+
+    def __init__(self, contract: Contract, *, num_threads: int | None = None, cuda_device: int | None = None) -> None:
+        """`num_threads` is None for all cores; `cuda_device` asks for a GPU: without CUDA in this ONNX Runtime the CPU is taken (see `device`).
+
+        Raises ArtifactError if the graph can't be read or doesn't take the contract's inputs.
+        """
+        self.encoder = Encoder(contract)
+        self._session = _session(contract, num_threads=num_threads or num_cores(), cuda_device=cuda_device)
+        self.device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        expected = {field.name for field in contract.fields} | {"offsets", "now"}
+        received = {entry.name for entry in self._session.get_inputs()}
+        if expected != received:
+            raise ArtifactError(f"expected a graph with inputs {sorted(expected)}, received {sorted(received)}; export the run again")
+
+    def answer(self, histories: Sequence[History]) -> Answers:
+        """Answer B >= 1 histories in one run of the graph."""
+        item_ids, scores, purchase_probability = self._session.run(list(OUTPUTS), self.encoder.batch(histories))
+        return Answers(self.encoder.items(item_ids), scores, purchase_probability)
+
+
+def num_cores() -> int:
+    """Cores that this process may use; fewer than the machine has where a container or taskset limits them."""
+    return len(os.sched_getaffinity(0))
+
+
+def _session(contract: Contract, *, num_threads: int, cuda_device: int | None) -> onnxruntime.InferenceSession:
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    # Waiting threads must sleep: Triton's own threads need the cores between two batches.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Memory patterns are planned for one shape; here no two batches have the same.
+    options.enable_mem_pattern = False
+    try:
+        return onnxruntime.InferenceSession(str(contract.path / contract.model), options, providers=_providers(cuda_device))
+    except Exception as error:  # ONNX Runtime's errors have no common class of their own
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"expected a graph that ONNX Runtime {onnxruntime.__version__} can run, received {reason}; export it again") from error
+
+
+def _providers(cuda_device: int | None) -> list[str | tuple[str, dict[str, str]]]:
+    providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+    if cuda_device is not None and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        # TF32 rounds to 10 bits of mantissa: the recorded answers would be missed by more than the contract's tolerance.
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": str(cuda_device), "use_tf32": "0"}))
+    return providers
