@@ -53,7 +53,11 @@ def commands(name: str, page: str) -> list[Command]:
     return found
 
 
-COMMANDS = sorted({command for page in PAGES for command in commands(page.name, page.read_text())}, key=str)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(name_of(page), page.read_text())}, key=str)
 MODULES = sorted({command.module for command in COMMANDS if command.module})
 
 
@@ -100,8 +104,7 @@ def test_every_module_explains_itself(module: str) -> None:
 def test_every_setting_composes(command: Command, tmp_path: Path) -> None:
     source = (ROOT / f"{str(command.module).replace('.', '/')}.py").read_text()
     config_name = re.findall(r'config_name="(\w+)"', source)[0]
-    page = next(page for page in PAGES if page.name == command.page)
-    examples(page.read_text(), tmp_path)
+    examples((ROOT / command.page).read_text(), tmp_path)
     settings = [word for word in command.words[3:] if not word.startswith("-")]
     with initialize_config_module("conf", version_base="1.3"):
         compose(config_name, overrides=[*settings, f"hydra.searchpath=[file://{tmp_path}]"])
@@ -113,7 +116,7 @@ def test_every_flag_is_in_the_help(command: Command) -> None:
     assert flags <= set(re.findall(r"--?[a-z][a-z-]*", help_of(str(command.module))))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_and_file_is_there(page: Path) -> None:
     text = page.read_text()
     links = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
@@ -124,7 +127,7 @@ def test_every_link_and_file_is_there(page: Path) -> None:
     assert [path for path in sorted(paths - made) if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_python_snippet_compiles(page: Path) -> None:
     for body in blocks(page.read_text(), {"python"}):
-        compile(body, page.name, "exec")
+        compile(body, name_of(page), "exec")
