@@ -1,0 +1,99 @@
+"""What every ranking baseline is: fitted on a history, then asked for a score of every item for some customers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from training.evaluation.ranking import ScoredChunk, ranking_metrics
+from training.sequences.history import History, offsets_of
+
+DAY = 86_400_000_000  # µs
+CHUNK = 256
+_BELOW = -2000.0  # under every score of a baseline's own
+
+
+class Ranker(Protocol):
+    """Fitted and ready to answer."""
+
+    @property
+    def num_items(self) -> int: ...
+
+    @property
+    def settings(self) -> str:
+        """What was chosen for it, in words."""
+        ...
+
+    def scores(self, history: History, customers: np.ndarray) -> np.ndarray:
+        """float32 [n, num_items] for customers (positions [n]) as of the end of `history`; -inf for what is no candidate."""
+        ...
+
+
+@dataclass(frozen=True)
+class RankingQuestion:
+    """Customers at a moment and what they took after it.
+
+    history: everything before the moment. customers: positions int64 [n]. items [R], offsets [n + 1]: the relevant item ids of each.
+    """
+
+    history: History
+    customers: np.ndarray
+    items: np.ndarray
+    offsets: np.ndarray
+
+    def take(self, which: np.ndarray) -> "RankingQuestion":
+        """The same question about the customers at `which` places of `customers`."""
+        row, index = events_of(self.offsets, which)
+        return RankingQuestion(self.history, self.customers[which], self.items[index], offsets_of(np.bincount(row, minlength=len(which))))
+
+
+def evaluate_ranker(ranker: Ranker, question: RankingQuestion, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
+    """The ranking metrics of each customer: {metric: float64 [n]}. `chunk` customers are scored at a time."""
+    places = np.arange(len(question.customers))
+    parts = (question.take(places[start : start + chunk]) for start in range(0, len(places), chunk))
+    chunks = (ScoredChunk(ranker.scores(question.history, part.customers), part.items, part.offsets) for part in parts)
+    return ranking_metrics(chunks, num_items=ranker.num_items)
+
+
+def events_of(offsets: np.ndarray, customers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The events of some customers: their row among `customers` [M] and their index [M], customer by customer."""
+    counts = np.diff(offsets)[customers]
+    row = np.repeat(np.arange(len(customers)), counts)
+    return row, np.arange(len(row)) - np.repeat(offsets_of(counts)[:-1] - offsets[customers], counts)
+
+
+def wanted_by(
+    history: History, customers: np.ndarray, *, candidates: np.ndarray, target_events: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The target events of some customers, in order of time: their row among `customers`, their item, their index, each [M]."""
+    row, index = events_of(history.offsets, customers)
+    item = history.columns["item"][index].astype(np.int64)
+    wanted = np.isin(history.columns["event"][index], target_events) & candidates[item]
+    return row[wanted], item[wanted], index[wanted]
+
+
+def is_target(history: History, *, candidates: np.ndarray, target_events: np.ndarray) -> np.ndarray:
+    """Events that say what is wanted: of a target kind, with an item that may be recommended. bool [N]."""
+    return np.isin(history.columns["event"], target_events) & candidates[history.columns["item"]]
+
+
+def popularity_scores(history: History, *, candidates: np.ndarray, target_events: np.ndarray, window_days: float | None) -> np.ndarray:
+    """Minus an item's place by target events in the last `window_days` (None: ever), then ever: float32 [num_items].
+
+    No candidate: -inf.
+    """
+    target = is_target(history, candidates=candidates, target_events=target_events)
+    item, timestamp = history.columns["item"][target], history.columns["timestamp"][target]
+    since = timestamp.max(initial=0) - window_days * DAY if window_days is not None else 0
+    ever = np.bincount(item, minlength=len(candidates))
+    recently = np.bincount(item[timestamp >= since], minlength=len(candidates))
+    places = np.empty(len(candidates), dtype=np.float32)
+    places[np.lexsort((-ever, -recently, ~candidates))] = np.arange(len(candidates))
+    return np.where(candidates, -places, -np.inf).astype(np.float32)
+
+
+def over_popularity(popularity: np.ndarray, row: np.ndarray, item: np.ndarray, own: np.ndarray, *, num_customers: int) -> np.ndarray:
+    """A baseline's own scores [M] (above -2000) at (row, item) [M] over the places of popularity: float32 [n, num_items]."""
+    scores = np.tile(popularity + np.float32(_BELOW), (num_customers, 1))
+    scores[row, item] = own
+    return scores
