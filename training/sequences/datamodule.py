@@ -53,17 +53,19 @@ class TrainingBatches(IterableDataset[Batch]):
         end = counts - np.array([int(generator.integers(0, most + 1)) for generator, most in zip(generators, surplus, strict=True)])
         timestamp = known.columns["timestamp"]
         cut = end < counts
-        until = np.where(cut, timestamp[start + np.where(cut, end, 0)] - 1, self.until[customers])
+        before_cut = np.maximum(timestamp[start + np.where(cut, end, 0)] - 1, timestamp[start])  # never less than the first step
+        until = np.where(cut, before_cut, self.until[customers])
         return self.moments.draw(keep_last(History.at(known, until), self.questions.max_events), until, generators)
 
 
 class WindowBatches(IterableDataset[Batch]):
-    """Every customer of a window that is asked, once, at its moment."""
+    """Every customer of a window that is asked, once, at its moment; `customers` is their order, shortest history first."""
 
     def __init__(self, questions: Questions, window: Window, *, customers_per_batch: int) -> None:
         self.questions = questions
         self.window = window
-        self.customers = np.flatnonzero(window.asked)
+        asked = np.flatnonzero(window.asked)
+        self.customers = asked[np.argsort(np.diff(questions.log.offsets)[asked], kind="stable")]
         self.customers_per_batch = customers_per_batch
 
     def __len__(self) -> int:

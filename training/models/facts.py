@@ -1,0 +1,48 @@
+"""What a model must know of a log before it can be built: the sizes of its vocabularies, which items can be recommended, how popular they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.errors import ConfigError
+from training.sequences.history import History, Log
+from training.sequences.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Facts:
+    """sizes: ids of each category field, reserved ones included. events: id of each event name. num_days: length of the training window.
+
+    item_counts: int64 [num_items], how often each item occurs in the training window, by event name of interest; see `counts`.
+    """
+
+    sizes: Mapping[str, int]
+    events: Mapping[str, int]
+    log: Log
+    training: History
+
+    @classmethod
+    def of(cls, log: Log, vocabularies: Mapping[str, Vocabulary], train_until: np.ndarray) -> "Facts":
+        sizes = {field: vocabulary.size for field, vocabulary in vocabularies.items()}
+        events = {key: index for index, key in enumerate(vocabularies["event"].keys) if index > 1}
+        return cls(sizes, events, log, History.at(log, train_until))
+
+    def event_ids(self, names: list[str]) -> np.ndarray:
+        """The ids of some event names; a name that the log doesn't have is a mistake in the config."""
+        missing = sorted(set(names) - set(self.events))
+        if missing:
+            raise ConfigError(f"expected event names of this log ({', '.join(self.events)}), received {', '.join(missing)}; see conf/data")
+        return np.array(sorted(self.events[name] for name in names))
+
+    def candidates(self, names: list[str]) -> np.ndarray:
+        """Whether an item ever occurs in one of these events: bool [num_items]. The catalogue that is ranked; campaigns are not for sale."""
+        chosen = self.log.columns["item"][np.isin(self.log.columns["event"], self.event_ids(names))]
+        known = np.bincount(chosen, minlength=self.sizes["item"]) > 0
+        known[:2] = False
+        return known
+
+    def item_counts(self, names: list[str]) -> np.ndarray:
+        """How often each item occurs in these events within the training window: int64 [num_items]."""
+        chosen = self.training.columns["item"][np.isin(self.training.columns["event"], self.event_ids(names))]
+        return np.bincount(chosen, minlength=self.sizes["item"])

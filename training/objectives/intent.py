@@ -1,0 +1,44 @@
+"""Will the customer buy soon: the probability of a purchase within a horizon of the moment."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.models.facts import Facts
+from training.objectives.objective import Context, Objective
+from training.sequences.future import Future
+from training.sequences.history import History
+from training.sequences.split import DAY
+
+
+class Intent(Objective):
+    """events: names of the events that count as buying. horizon_days: how soon is soon."""
+
+    def __init__(self, *, events: list[str], horizon_days: float, dim: int, dropout: float, weight: float, facts: Facts) -> None:
+        super().__init__()
+        self.weight = weight
+        self.kinds = facts.event_ids(events)
+        self.horizon = round(horizon_days * DAY)
+        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
+
+    def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
+        """bought float32 [Q]; observed bool [Q]: the whole horizon is known, and the customer had been seen before."""
+        future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
+        first_event = np.append(known.columns["timestamp"], 0)[known.offsets[:-1]][owner]
+        return {
+            "bought": (future.time_of_first() <= now + self.horizon).astype(np.float32),
+            "observed": (now + self.horizon <= until) & (first_event <= now),
+        }
+
+    def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        observed = labels["observed"]
+        losses = F.binary_cross_entropy_with_logits(self._logit(context), labels["bought"], reduction="none")
+        return (losses * observed).sum(), observed.sum()
+
+    def predict(self, context: Context) -> dict[str, Tensor]:
+        """purchase_probability float32 [Q]."""
+        return {"purchase_probability": torch.sigmoid(self._logit(context))}
+
+    def _logit(self, context: Context) -> Tensor:
+        return self.head(context.representation)[:, 0]
