@@ -50,7 +50,7 @@ bench: setup  ## Run every benchmark: a table for people, then one JSON object
 clean:  ## Remove caches and what the demo made; keep the environments, other runs and other stores
 	rm -rf runs/demo stores/complete_journey outputs build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find benchmarks conf kernels serving tests training -name __pycache__ -prune -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(TRAINING): pyproject.toml constraints.txt
 	$(require_python)
