@@ -1,9 +1,10 @@
 """Turn a raw log into a sequence store.
 
-    python -m training.preprocess data=complete_journey
-    python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
+python -m training.preprocess data=complete_journey
+python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from rich.table import Table
 
 from training.cli import command
 from training.engine import Engine, choose_engine
-from training.errors import DataError, StoreError
+from training.errors import ConfigError, DataError, StoreError
 from training.events.encode import Encoded, encode
-from training.events.quarantine import clean
+from training.events.quarantine import quarantine, separate
 from training.events.schema import Log, log_from_config
 from training.events.sources import SourceFile, brief, find_side_tables, find_sources, item_attributes
-from training.sequences.store import check_replaceable, file_digest, read_meta, write_store
+from training.sequences.store import SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
 console = Console(soft_wrap=True)
 
@@ -29,11 +30,12 @@ def preprocess(config: DictConfig) -> Path:
 
     Raises DataError, ConfigError, StoreError or DeviceError for what a user can mend; then nothing is written.
     """
-    data = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+    data = _data(config)
     log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
     check_replaceable(out)
     files = find_sources(log)
-    sources = _digests(log, files)
+    with console.status(f"comparing {len(files)} files of {log.name} with {out}"):
+        sources = _digests(log, files)
     if not config.force and _is_made(out, data, sources):
         console.print(f"{out}: already done, the sources and settings have not changed (force=true makes it again)")
         return out
@@ -48,6 +50,16 @@ def preprocess(config: DictConfig) -> Path:
     return out
 
 
+def _data(config: DictConfig) -> dict[str, Any]:
+    """The log's composed config as plain data."""
+    if "data" not in config:
+        raise ConfigError("data=LOG: expected the name of a log, found none; --help lists them")
+    if missing := OmegaConf.missing_keys(config.data):
+        raise ConfigError(f"data: expected a value for {', '.join(sorted(missing))}; set data.{min(missing)}=VALUE")
+    data: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(config.data, resolve=True)))
+    return data
+
+
 def _digests(log: Log, files: list[SourceFile]) -> list[dict[str, Any]]:
     paths = {**{file.name: file.path for file in files}, **dict(find_side_tables(log))}
     return [{"path": name, **file_digest(path)} for name, path in paths.items()]
@@ -56,7 +68,7 @@ def _digests(log: Log, files: list[SourceFile]) -> list[dict[str, Any]]:
 def _is_made(out: Path, data: Any, sources: list[dict[str, Any]]) -> bool:
     """Whether a store lies there that was made of the same files with the same settings, wherever the files were then."""
     try:
-        meta = read_meta(out)
+        meta = SequenceStore.open(out).meta
     except StoreError:
         return False
     return meta["sources"] == sources and {**meta["data"], "path": ""} == {**data, "path": ""}
@@ -66,29 +78,32 @@ def _read(log: Log, files: list[SourceFile], engine: Engine) -> tuple[pl.DataFra
     """The rows that can be used and those that can't."""
     with console.status(f"reading {len(files)} files of {log.name} (engine {engine.name})"):
         try:
-            cleaned = clean(log, files)
-            kept, quarantined = engine.collect([cleaned.kept, cleaned.quarantined])
+            rows = engine.collect(separate(log, files))
+            kept = rows.filter(pl.col("reason").is_null()).drop("reason")
+            broken = rows.filter(pl.col("reason").is_not_null()).select("_order", "reason")
+            quarantined = pl.concat([engine.collect(plan) for plan in quarantine(log, files, broken)]).sort("source", "row")
         except pl.exceptions.PolarsError as error:
             raise DataError(f"data={log.name}: {', '.join(file.name for file in files)} can't be read: {brief(error)}") from error
     if kept.is_empty():
         raise DataError(f"data={log.name}: {_nothing_usable(quarantined)}")
     console.print(f"read {kept.height + quarantined.height:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
-    return kept, quarantined.sort("source", "row")
+    return kept, quarantined
 
 
 def _nothing_usable(quarantined: pl.DataFrame) -> str:
     if quarantined.is_empty():
         return "expected events, found a log without a row"
-    ((reason, count), *_) = quarantined["reason"].value_counts(sort=True).iter_rows()
-    example = {name: text for name, text in quarantined.filter(pl.col("reason") == reason).row(0, named=True).items() if name != "reason"}
+    reason, count = quarantined["reason"].value_counts(sort=True).row(0)
+    example = quarantined.filter(pl.col("reason") == reason).drop("reason").row(0, named=True)
     words = ", ".join(f"{name} {text!r}" for name, text in example.items())
-    return f"expected usable rows, but all {quarantined.height} are quarantined, {count} as {reason!r}, for example {words}; mend the log or data.sources"
+    found = f"all {quarantined.height} are quarantined, {count} as {reason!r}, for example {words}"
+    return f"expected usable rows, but {found}; mend the log or data.sources"
 
 
 def _encode(log: Log, kept: pl.DataFrame, engine: Engine) -> Encoded:
     with console.status(f"sorting {kept.height:,} events"):
         try:
-            return encode(kept, log.kinds, attributes=engine.collect(item_attributes(log)), engine=engine)
+            return encode(kept, log.kinds, attributes=[engine.collect(plan) for plan in item_attributes(log)], engine=engine)
         except pl.exceptions.PolarsError as error:
             raise DataError(f"data.items of {log.name}: {brief(error)}") from error
 
@@ -98,7 +113,8 @@ def _print_outcome(out: Path, log: Log) -> None:
     counts = meta["counts"]
     table = Table("rows", "count", title=log.name)
     table.columns[1].justify = "right"
-    for name, count in [("read", counts["read"]), ("kept", counts["kept"]), *((f"quarantined: {why}", n) for why, n in meta["reasons"].items())]:
+    reasons = {f"quarantined: {reason}": count for reason, count in meta["reasons"].items()}
+    for name, count in {"read": counts["read"], "kept": counts["kept"], **reasons}.items():
         table.add_row(name, f"{count:,}")
     console.print(table)
     if log.caveat:

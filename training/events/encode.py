@@ -30,8 +30,8 @@ def encode(kept: pl.DataFrame, kinds: Mapping[str, Kind], *, attributes: Sequenc
     """
     fields = {name: kinds[name] for name in kept.columns if name not in ("customer", "_order")}
     categories = [name for name, kind in fields.items() if kind == "category"]
-    known = dict(zip(categories, engine.collect([count_keys(kept.lazy(), name) for name in categories]), strict=True))
-    events, customers = engine.collect([sorted_events(kept, fields, known), count_events(kept)])
+    known = {name: engine.collect(count_keys(kept.lazy(), name)) for name in categories}
+    events, customers = engine.collect(sorted_events(kept, fields, known)), engine.collect(count_events(kept))
     vocabularies = {name: with_reserved(known[name], num_missing=kept[name].null_count()) for name in categories}
     vocabularies["item"] = with_reserved(known["item"], num_missing=0, attributes=_item_words(known["item"], attributes))
     offsets = np.concatenate([[0], np.cumsum(customers["count"].to_numpy(), dtype=np.int64)])

@@ -5,7 +5,6 @@ unknown event, unreadable or negative number, exact repeat.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -15,78 +14,98 @@ from training.events.times import read_time, time_limits
 
 DTYPES: dict[Kind, pl.DataType] = {"key": pl.String(), "category": pl.String(), "time": pl.Int64(), "number": pl.Float32()}
 ROWS_A_FILE = 1 << 40
-RAW = "_raw_"
+GIVEN = "_given_"
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """Two plans. kept: the fields and `_order`; quarantined: source, row, reason and the fields as the file has them."""
-
-    kept: pl.LazyFrame
-    quarantined: pl.LazyFrame
-    fields: dict[str, Kind]
-
-
-def clean(log: Log, files: list[SourceFile]) -> Cleaned:
-    """The plans that read all files and separate the rows that can be used."""
+def separate(log: Log, files: list[SourceFile]) -> pl.LazyFrame:
+    """The plan of all rows of all files: the fields, `_order` (the position in the log) and `reason`, null where the row can be used."""
     tables = [open_source(file, log) for file in files]
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
-    named = {name for some in columns for name in some}
-    fields = {name: kind for name, kind in log.kinds.items() if name in named}
-    parsed = [
-        _parse(table, number, file.name, some, fields, log.time_range)
+    fields = _fields(log, columns)
+    parsed = [_parse(table, some, fields, _first_reason(fields, log.time_range)) for table, some in zip(tables, columns, strict=True)]
+    rows = pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed)])
+    return rows if log.keep_exact_repeats else _with_repeats(rows, fields)
+
+
+def quarantine(log: Log, files: list[SourceFile], broken: pl.DataFrame) -> list[pl.LazyFrame]:
+    """One plan a file: `source`, `row` (from 1, a header not counted), `reason` and the fields of its broken rows as the file has them.
+
+    broken   `_order` and `reason` of the rows that `separate` found unusable
+    """
+    tables = [open_source(file, log) for file in files]
+    columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
+    fields = _fields(log, columns)
+    return [
+        table.join(_rows_of(number, broken), on="_row", how="inner").select(
+            pl.lit(file.name).alias("source"), pl.col("_row").alias("row"), "reason", *_texts(some, fields, table.collect_schema())
+        )
         for number, (file, table, some) in enumerate(zip(files, tables, columns, strict=True))
     ]
-    rows = pl.concat(parsed)
-    if not log.keep_exact_repeats:
-        rows = _with_repeats(rows, fields)
-    kept = rows.filter(pl.col("reason").is_null()).select(*fields, "_order")
-    raw = [pl.col(RAW + name).alias(name) for name in fields]
-    quarantined = rows.filter(pl.col("reason").is_not_null()).select("source", "row", "reason", *raw)
-    return Cleaned(kept, quarantined, fields)
 
 
-def _parse(
-    table: pl.LazyFrame, number: int, name: str, columns: Mapping[str, Column], fields: Mapping[str, Kind], time_range: TimeRange | None
-) -> pl.LazyFrame:
-    """source, row, _order, reason, and each field twice: as the file has it (text) and as an event has it."""
-    types = table.collect_schema()
-    row = pl.col("_row").cast(pl.Int64)
+def _fields(log: Log, columns: list[dict[str, Column]]) -> dict[str, Kind]:
+    """The fields that at least one source has, in the order of the schema."""
+    named = {name for some in columns for name in some}
+    return {name: kind for name, kind in log.kinds.items() if name in named}
+
+
+def _rows_of(number: int, broken: pl.DataFrame) -> pl.LazyFrame:
+    start = number * ROWS_A_FILE
+    rows = broken.lazy().filter((pl.col("_order") > start) & (pl.col("_order") < start + ROWS_A_FILE))
+    return rows.select(_row=pl.col("_order") - start, reason="reason")
+
+
+def _texts(columns: Mapping[str, Column], fields: Mapping[str, Kind], types: pl.Schema) -> list[pl.Expr]:
     absent = pl.lit(None, pl.String)
-    raw = {RAW + field: _text(columns[field], types) if field in columns else absent for field in fields}
-    values = {field: _value(kind, columns[field], types) if field in columns else absent.cast(DTYPES[kind]) for field, kind in fields.items()}
-    parsed = table.select(source=pl.lit(name), row=row, _order=row + number * ROWS_A_FILE, **raw, **values)
-    return parsed.with_columns(reason=_first_reason(fields, time_range))
+    return [(_text(columns[name], types) if name in columns else absent).alias(name) for name in fields]
+
+
+def _parse(table: pl.LazyFrame, columns: Mapping[str, Column], fields: Mapping[str, Kind], reason: pl.Expr) -> pl.LazyFrame:
+    """The fields as an event has them, `_order` (so far the row in its file) and `reason`."""
+    types = table.collect_schema()
+    values = {name: _value(kind, columns[name], types) if name in columns else pl.lit(None, DTYPES[kind]) for name, kind in fields.items()}
+    given = {GIVEN + name: _given(columns[name], types) if name in columns else pl.lit(False) for name in fields}
+    return table.select(_order="_row", **values, **given).select(*fields, "_order", reason=reason)
+
+
+def _given(column: Column, types: pl.Schema) -> pl.Expr:
+    """Whether the file has something there: not an empty text, nor the NaN of a column of numbers."""
+    if column.literal:
+        return pl.lit(True)
+    value, dtype = pl.col(column.column), types[column.column]
+    given = value.is_not_null()
+    if dtype.is_float():
+        return given & value.is_not_nan()
+    return given & (value != "") if dtype == pl.String else given
 
 
 def _text(column: Column, types: pl.Schema) -> pl.Expr:
-    """What the file has there, null where that is nothing: an empty text, or the NaN of a column of numbers."""
     if column.literal:
         return pl.lit(column.literal)
-    value = pl.col(column.column)
-    if types[column.column].is_float():
-        value = pl.when(value.is_not_nan()).then(value)
-    text = value.cast(pl.String)
-    return pl.when(text != "").then(text)
+    value, dtype = pl.col(column.column), types[column.column]
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        # cuDF doesn't cast a time to text, but it formats one.
+        value = value.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.to_string("%Y-%m-%d %H:%M:%S")
+    return pl.when(_given(column, types)).then(value.cast(pl.String))
 
 
 def _value(kind: Kind, column: Column, types: pl.Schema) -> pl.Expr:
     """The field's value, null where there is none or it can't be read."""
     if kind == "time":
         return read_time(column, types)
-    text = _text(column, types)
     if kind == "number":
-        return _number(text, column)
+        return _number(column)
+    text = _text(column, types)
     if column.map:
         text = text.replace_strict(list(column.map), list(column.map.values()), default=None, return_dtype=pl.String)
     return pl.lit(column.prefix) + text if column.prefix else text
 
 
-def _number(text: pl.Expr, column: Column) -> pl.Expr:
-    """A finite number, null where the text is none. Nothing paid for no units is a price of 0; something paid for none has no price."""
-    number = text.cast(pl.Float64, strict=False)
+def _number(column: Column) -> pl.Expr:
+    """A finite number, null where there is none. Nothing paid for no units is a price of 0; something paid for none has no price."""
+    number = pl.col(column.column).cast(pl.Float64, strict=False)
     if column.divide_by:
-        units = pl.col(column.divide_by).cast(pl.String).cast(pl.Float64, strict=False)
+        units = pl.col(column.divide_by).cast(pl.Float64, strict=False)
         number = pl.when((number == 0) & (units == 0)).then(number).otherwise(number / units)
     single = number.cast(pl.Float32)
     return pl.when(single.is_finite()).then(single)
@@ -103,19 +122,19 @@ def _first_reason(fields: Mapping[str, Kind], time_range: TimeRange | None) -> p
 def _time_reasons(time_range: TimeRange | None) -> Iterable[tuple[pl.Expr, str]]:
     first, end = time_limits(time_range)
     value = pl.col("timestamp")
-    yield pl.col(RAW + "timestamp").is_null(), "missing timestamp"
+    yield ~pl.col(GIVEN + "timestamp"), "missing timestamp"
     yield value.is_null(), "unreadable timestamp"
     yield (value < first) | (value >= end), "timestamp out of range"
 
 
 def _reasons(name: str, kind: Kind) -> Iterable[tuple[pl.Expr, str]]:
-    raw, value = pl.col(RAW + name), pl.col(name)
+    given, value = pl.col(GIVEN + name), pl.col(name)
     if name in REQUIRED and kind != "time":
-        yield raw.is_null(), f"missing {name}"
+        yield ~given, f"missing {name}"
     if kind == "number":
-        yield raw.is_not_null() & value.is_null(), f"unreadable {name}"
+        yield given & value.is_null(), f"unreadable {name}"
     if kind == "category":
-        yield raw.is_not_null() & value.is_null(), f"unknown {name}"
+        yield given & value.is_null(), f"unknown {name}"
     if name in NEVER_NEGATIVE:
         yield value < 0, f"negative {name}"
 
@@ -123,5 +142,5 @@ def _reasons(name: str, kind: Kind) -> Iterable[tuple[pl.Expr, str]]:
 def _with_repeats(rows: pl.LazyFrame, fields: Iterable[str]) -> pl.LazyFrame:
     """A usable row that equals an earlier one in every field gets the reason "exact repeat"."""
     usable = pl.col("reason").is_null()
-    nth = usable.cast(pl.Int64).cum_sum().over(*fields, "reason", order_by="_order")
-    return rows.with_columns(reason=pl.when(usable & (nth > 1)).then(pl.lit("exact repeat")).otherwise("reason"))
+    first = pl.col("_order").min().over(*fields, "reason")
+    return rows.with_columns(reason=pl.when(usable & (pl.col("_order") > first)).then(pl.lit("exact repeat")).otherwise("reason"))

@@ -4,7 +4,7 @@ docs/adding_a_log.md explains every setting on an example.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from training.errors import ConfigError
@@ -26,6 +26,7 @@ CANONICAL: dict[str, Kind] = {
 }
 REQUIRED = ("customer", "timestamp", "event", "item")
 NEVER_NEGATIVE = ("price", "quantity", "dwell_seconds")
+ISO = "iso"
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Column:
     prefix              put before the text, also before a time is read ("2014-" for a log without years)
     map                 the log's names -> ours; a name that is not in the map is unknown
     divide_by           the column that turns an amount into one a unit
-    format              of a time: strptime formats, tried in turn, or epoch_s, epoch_ms, epoch_us; needless if the file has its own time type
+    format              of a time: iso, epoch_s, epoch_ms, epoch_us or strptime's, several are tried in turn; not for a file's own time type
     timezone            of a time without one
     optional            the file may lack the column
     """
@@ -130,7 +131,7 @@ def log_from_config(config: Mapping[str, Any]) -> Log:
     time_range = _build(TimeRange, log.time_range, "data.time_range") if log.time_range else None
     if not sources:
         raise ConfigError("data.sources: expected at least one source, found none")
-    return _replace(log, sources=sources, items=items, time_range=time_range)
+    return replace(log, sources=sources, items=items, time_range=time_range)
 
 
 def _source(spec: Any, where: str, log: Log) -> Source:
@@ -141,7 +142,7 @@ def _source(spec: Any, where: str, log: Log) -> Source:
         raise ConfigError(f"{where}.columns: {sorted(unknown)} is no field; declare it under data.fields or use one of {sorted(log.kinds)}")
     if missing := set(REQUIRED) - set(columns):
         raise ConfigError(f"{where}.columns: expected at least {list(REQUIRED)}, missing are {sorted(missing)}")
-    return _replace(source, columns=columns, lookups=lookups)
+    return replace(source, columns=columns, lookups=lookups)
 
 
 def _column(spec: Any, where: str) -> Column:
@@ -154,7 +155,7 @@ def _column(spec: Any, where: str) -> Column:
 def _item_table(spec: Any, where: str) -> ItemTable:
     table = _build(ItemTable, spec, where)
     columns = {name: _texts(parts, f"{where}.columns.{name}") for name, parts in _mapping(table.columns, f"{where}.columns").items()}
-    return _replace(table, columns=columns)
+    return replace(table, columns=columns)
 
 
 def _build(cls: type[T], spec: Any, where: str) -> T:
@@ -183,9 +184,3 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     raise ConfigError(f"{where}: expected a text or a list of texts, found {value!r}")
-
-
-def _replace(value: T, **changes: Any) -> T:
-    from dataclasses import replace
-
-    return replace(value, **changes)  # type: ignore[type-var]

@@ -58,7 +58,9 @@ def locate(log: Log) -> Path:
     package, _, folder = log.path.removeprefix("pkg://").partition("/")
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"data={log.name}: expected the package {package}, which is not installed; run `{log.install or f'pip install {package}'}`")
+        raise DataError(
+            f"data={log.name}: expected the package {package}, which is not installed; run `{log.install or f'pip install {package}'}`"
+        )
     return Path(spec.submodule_search_locations[0]) / folder
 
 
@@ -72,21 +74,18 @@ def open_table(path: Path, *, names: tuple[str, ...] = (), separator: str = ",")
     try:
         if path.suffix.lower() in PARQUET_FILES:
             return _checked(pl.scan_parquet(path, glob=False))
-        table = _checked(pl.scan_csv(path, has_header=not names, separator=separator, infer_schema=False, glob=False))
+        return _scan_csv(path, names, separator)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: expected a readable file, but {brief(error)}") from error
-    found = table.collect_schema().names()
-    if names and len(found) != len(names):
-        raise DataError(f"{path}: expected the {len(names)} columns {', '.join(names)}, found {len(found)} columns")
-    return table.rename(dict(zip(found, names, strict=True))) if names else table
 
 
 def open_source(file: SourceFile, log: Log) -> pl.LazyFrame:
-    """The plan of one source file with its lookups joined on and the column `row` counting from 1.
+    """The plan of one source file with its lookups joined on and the column `_row` counting from 1.
 
     Raises DataError where a column that the config names is missing.
     """
-    table = open_table(file.path, names=file.source.names, separator=file.source.separator).with_row_index("_row", offset=1)
+    table = open_table(file.path, names=file.source.names, separator=file.source.separator)
+    table = table.with_row_index("_row", offset=1).with_columns(pl.col("_row").cast(pl.Int64))
     for lookup in file.source.lookups.values():
         require_columns(table, [lookup.by], file.path)
         table = table.join(_open_lookup(lookup, log), on=lookup.by, how="left", maintain_order="left")
@@ -119,6 +118,16 @@ def brief(error: Exception) -> str:
     return re.sub(r"\s+", " ", str(error).strip().split("\n\n")[0])[:200]
 
 
+def _scan_csv(path: Path, names: tuple[str, ...], separator: str) -> pl.LazyFrame:
+    table = _checked(pl.scan_csv(path, has_header=not names, separator=separator, infer_schema=False, glob=False))
+    if not names:
+        return table
+    if len(found := table.collect_schema().names()) != len(names):
+        raise DataError(f"{path}: expected the {len(names)} columns {', '.join(names)}, found {len(found)} columns")
+    # cuDF wants the names told to the scan.
+    return pl.scan_csv(path, has_header=False, new_columns=list(names), separator=separator, infer_schema=False, glob=False)
+
+
 def _attributes(table: ItemTable, path: Path) -> pl.LazyFrame:
     rows = open_table(path, names=table.names, separator=table.separator)
     require_columns(rows, [table.key, *(name for parts in table.columns.values() for name in parts)], path)
@@ -143,6 +152,8 @@ def _open_lookup(lookup: Lookup, log: Log) -> pl.LazyFrame:
         raise DataError(f"{path}: expected one file for a lookup, but {lookup.files} means {1 + len(others)}")
     table, key = open_table(path), lookup.key or lookup.by
     require_columns(table, [key, *lookup.columns], path)
+    if table.filter(pl.col(key).is_not_null()).select(pl.col(key).is_duplicated().any()).collect().item():
+        raise DataError(f"{path}: expected one row for each {key} in a lookup, found several")
     return table.select(pl.col(key).alias(lookup.by), *lookup.columns)
 
 

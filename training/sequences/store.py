@@ -112,7 +112,8 @@ def write_store(
     meta        data, counts {read, kept, quarantined}, reasons, sources: the parts of store.json that the events don't tell
     """
     path = Path(path)
-    assert len(offsets) == len(customers) + 1 and offsets[-1] == events.num_rows
+    assert len(offsets) == len(customers) + 1
+    assert offsets[-1] == events.num_rows
     with replacing(path) as partial:
         _write_arrow(partial / EVENTS, events)
         _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
@@ -133,17 +134,19 @@ def replacing(path: Path) -> Iterator[Path]:
     """A new folder beside `path` that takes its place at the end, or vanishes if something goes wrong."""
     check_replaceable(path)
     partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    (partial / "vocabulary").mkdir(parents=True)
     try:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        (partial / "vocabulary").mkdir(parents=True)
         yield partial
         if path.exists():
             path.rename(old)
         partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{path}: expected a place to write to, but {error}; choose another with out=FOLDER") from error
     finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_replaceable(path: Path) -> None:
@@ -156,7 +159,9 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     """store.json of the store at `path`. Raises StoreError where it is missing, unreadable or of another version."""
     file = Path(path) / META
     if not file.is_file():
-        raise StoreError(f"{path}: no sequence store there ({META} is missing); make one with `python -m training.preprocess data=LOG out={path}`")
+        raise StoreError(
+            f"{path}: no sequence store there ({META} is missing); make one with `python -m training.preprocess data=LOG out={path}`"
+        )
     try:
         meta = json.loads(file.read_text())
     except ValueError as error:
@@ -166,6 +171,9 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         raise StoreError(f"{file}: expected format {FORMAT!r} version {VERSION}, found {found}; {_remedy(path, meta)}")
     if missing := META_KEYS - set(meta):
         raise StoreError(f"{file}: expected the keys {sorted(META_KEYS)}, missing are {sorted(missing)}; {_remedy(path, meta)}")
+    for name, spec in meta["fields"].items():
+        if spec.get("kind") not in KINDS or (spec["kind"] == "category") != ("vocabulary" in spec):
+            raise StoreError(f"{file}: expected {name} to be of a kind of {list(KINDS)}, found {spec}; {_remedy(path, meta)}")
     return meta
 
 
@@ -205,11 +213,9 @@ def _read_vocabulary(path: Path, name: str, meta: dict[str, Any]) -> Vocabulary:
 
 
 def _check_offsets(path: Path, meta: dict[str, Any], starts: np.ndarray, num_events: int) -> None:
-    counts = meta["counts"]
-    if (num_events, len(starts)) != (counts["kept"], counts["customers"]):
-        raise StoreError(
-            f"{path}: expected {counts['kept']} events of {counts['customers']} customers, found {num_events} of {len(starts)}; {_remedy(path, meta)}"
-        )
+    expected, found = (meta["counts"]["kept"], meta["counts"]["customers"]), (num_events, len(starts))
+    if found != expected:
+        raise StoreError(f"{path}: expected {expected} events and customers, found {found}; {_remedy(path, meta)}")
     if len(starts) == 0 or starts[0] != 0 or starts[-1] >= num_events or (np.diff(starts) <= 0).any():
         raise StoreError(f"{path / CUSTOMERS}: expected rising offsets from 0 to less than {num_events}; {_remedy(path, meta)}")
 
@@ -234,8 +240,12 @@ def _vocabulary_file(name: str) -> str:
 
 def _fields(schema: pa.Schema) -> dict[str, dict[str, str]]:
     kinds = {dtype: kind for kind, dtype in KINDS.items()}
-    fields = {column.name: {"kind": kinds[column.type], "dtype": str(column.type).replace("float", "float32")} for column in schema}
-    return {name: {**spec, **({"vocabulary": _vocabulary_file(name)} if spec["kind"] == "category" else {})} for name, spec in fields.items()}
+    fields = {}
+    for column in schema:
+        fields[column.name] = {"kind": kinds[column.type], "dtype": np.dtype(column.type.to_pandas_dtype()).name}
+        if kinds[column.type] == "category":
+            fields[column.name]["vocabulary"] = _vocabulary_file(column.name)
+    return fields
 
 
 def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
