@@ -2,7 +2,8 @@
 
     contract = read_contract("runs/demo/artifact")
 
-Everything that serves a model (Triton's model.py, the repository generator, the tests) learns its inputs, outputs, vocabularies and limits here.
+Everything that serves a model (Triton's model.py, the repository generator, the tests) learns its inputs, outputs, vocabularies
+and limits here.
 """
 
 import hashlib
@@ -159,7 +160,9 @@ def _inside(file: str) -> str:
 def _check_fields(contract: Contract) -> None:
     times = [field.name for field in contract.fields if field.kind == "time"]
     if times != [TIME]:
-        raise ArtifactError(f"expected exactly one time input {TIME!r} in {contract.path / CONTRACT_FILE}, received {times}; export the run again")
+        raise ArtifactError(
+            f"expected exactly one time input {TIME!r} in {contract.path / CONTRACT_FILE}, received {times}; export the run again"
+        )
     unknown = {field.vocabulary for field in contract.fields if field.vocabulary} | {ITEM}
     if missing := sorted(unknown - set(contract.vocabularies)):
         raise ArtifactError(f"expected a vocabulary for {', '.join(missing)} in {contract.path / CONTRACT_FILE}; export the run again")

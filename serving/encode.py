@@ -3,8 +3,8 @@
     encoder = Encoder(contract)
     inputs = encoder.batch([encoder.history({"item": ["A"], "event": ["view"], "timestamp": [now - 1]}, now)])
 
-Outside the graph stay the order of events, the choice of the most recent steps and the vocabulary look-up; everything else is computed inside it.
-Shapes: T events of all requests together, B requests, N events of one request.
+Outside the graph stay the order of events, the choice of the most recent steps and the vocabulary look-up; everything else is
+computed inside it. Shapes: T events of all requests together, B requests, N events of one request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,8 @@ _LATEST_LIKELY = 10**17  # the year 5138
 class History:
     """One checked request: the events that the graph will see, by time, and the moment of the question.
 
-    columns: {field: array [N]}, int64 ids for categories, int64 microseconds for the time, float32 for numbers; now: microseconds since 1970, UTC.
+    columns: {field: array [N]}, int64 ids for categories, int64 microseconds for the time, float32 for numbers; now: microseconds
+    since 1970, UTC.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -51,7 +52,8 @@ class Encoder:
     def history(self, events: Mapping[str, Sequence | np.ndarray | None], now: Any) -> History:
         """Check one request and keep what the graph will see of it.
 
-        events: {field: values [N]} in any order; strings or bytes for categories, integer microseconds for the time, numbers or None for numbers.
+        events: {field: values [N]} in any order; strings or bytes for categories, integer microseconds for the time, numbers or
+        None for numbers.
         No events at all are an empty history. Raises RequestError.
         """
         columns = {name: _column(self._known(name), values) for name, values in events.items() if values is not None}

@@ -4,10 +4,12 @@
     ├── ArtifactError       an artifact is missing, incomplete, changed or of another version
     │   └── ParityError     a model does not give the answers that were recorded when it was exported
     ├── RequestError        a request can't be understood; concerns its caller alone
-    ├── RepositoryError     a Triton model repository can't be written
+    ├── RepositoryError     a Triton model repository can't be written or holds no model
     ├── InstallationError   there is no tritonserver that could be started here
     ├── ServerError         a server does not start, or does not answer
     └── DemoError           the demo misses what the steps before it write
+
+Programmer errors are `assert`s and ordinary exceptions; they keep their stack trace.
 """
 
 
@@ -28,7 +30,7 @@ class RequestError(ServingError):
 
 
 class RepositoryError(ServingError):
-    """A Triton model repository can't be written."""
+    """A Triton model repository can't be written or holds no model."""
 
 
 class InstallationError(ServingError):

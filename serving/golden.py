@@ -2,9 +2,9 @@
 
     parity = prove(predictor, contract)
 
-`golden.json` holds raw events and torch's answers. Scores must agree within the contract's tolerance, place by place. Items must be the same ones;
-two items may stand in each other's place only where the recorded scores of neighbours differ by 1e-6 or less: there float noise decides the order,
-and either order is right.
+`golden.json` holds raw events and torch's answers. Scores must agree within the contract's tolerance, place by place. Items must be
+the same ones; two items may stand in each other's place only where the recorded scores of neighbours differ by 1e-6 or less: there
+float noise decides the order, and either order is right.
 """
 
 import json
@@ -35,7 +35,10 @@ class Parity:
 
 
 def prove(predictor: Predictor, contract: Contract) -> Parity:
-    """Ask every recorded question, all in one batch and each alone, and compare. Raises ParityError if an answer differs by more than is allowed."""
+    """Ask every recorded question, all in one batch and each alone, and compare.
+
+    Raises ParityError if an answer differs by more than is allowed.
+    """
     cases = _read_cases(contract)
     try:
         histories = [predictor.encoder.history(case["events"], case["now"]) for case in cases]
@@ -55,11 +58,16 @@ def _read_cases(contract: Contract) -> list[dict[str, Any]]:
 
 
 def _compare(contract: Contract, case: Mapping[str, Any], answers: Answers, row: int) -> tuple[float, bool]:
-    """The largest difference of a score or the purchase probability, and whether the items are equal; raises ParityError if that can't be accepted."""
+    """The largest difference of a score or the purchase probability, and whether the items are equal.
+
+    Raises ParityError if either can't be accepted.
+    """
     recorded = np.array([*case["answer"]["item_score"], case["answer"]["purchase_probability"]], dtype=np.float64)
     received = np.array([*answers.scores[row], answers.purchase_probability[row]], dtype=np.float64)
     if recorded.shape != received.shape:
-        raise ParityError(f"expected {len(recorded) - 1} items in golden case {case['name']!r}, received {len(received) - 1}; export the run again")
+        raise ParityError(
+            f"expected {len(recorded) - 1} items in golden case {case['name']!r}, received {len(received) - 1}; export the run again"
+        )
     difference = _largest_difference(recorded, received)
     if not difference <= contract.tolerance:
         raise ParityError(

@@ -1,7 +1,8 @@
 """Which tritonserver can be started on this machine, and what it needs.
 
-First the one on PATH, as in NVIDIA's container. Else the one inside the nvidia-pytriton wheel: a whole Triton with its Python backend. It is looked for in
-the environment that is named; if none is, in $REVISIT_SERVER_ENVIRONMENT or `.venv-server`, then in the running environment.
+First the one on PATH, as in NVIDIA's container. Else the one inside the nvidia-pytriton wheel: a whole Triton with its Python
+backend. It is looked for in the environment that is named; if none is, in $REVISIT_SERVER_ENVIRONMENT or `.venv-server`, then in
+the running environment.
 """
 
 import json
@@ -90,13 +91,14 @@ def _from_wheel(environment: Path, found: dict[str, Any]) -> Installation:
     stub = server / "python_backend_stubs" / found["python"] / "triton_python_backend_stub"
     if not stub.exists():
         offered = ", ".join(sorted(folder.name for folder in stub.parent.parent.iterdir()))
-        raise InstallationError(f"expected Python {offered} in {environment}, received {found['python']}; make that environment with one of them")
+        raise InstallationError(
+            f"expected Python {offered} in {environment}, received {found['python']}; make that environment with one of them"
+        )
     libraries = f"{server.parent.parent / 'nvidia_pytriton.libs'}:{found['libdir']}"
     variables = _clean_variables() | {
         # The stub embeds Python and takes the packages of the environment whose python is first on PATH.
         "PATH": f"{environment / 'bin'}:{os.environ.get('PATH', '')}",
         "LD_LIBRARY_PATH": libraries,
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     _check_libraries(stub, variables)
     backend = server / "backends" / "python"
@@ -126,6 +128,6 @@ def _check_libraries(stub: Path, variables: dict[str, str]) -> None:
     result = subprocess.run(["ldd", stub], capture_output=True, text=True, check=False, env=variables)
     if missing := [line.split()[0] for line in result.stdout.splitlines() if "not found" in line]:
         raise InstallationError(
-            f"expected shared libraries {', '.join(missing)} for Triton's Python backend, found none; install a Python built as a shared library "
-            "(Debian: libpython3-dev) and run 'make setup'"
+            f"expected shared libraries {', '.join(missing)} for Triton's Python backend, found none; "
+            "install a Python built as a shared library (Debian: libpython3-dev) and run 'make setup'"
         )

@@ -2,6 +2,8 @@
 
     predictor = Predictor(read_contract("runs/demo/artifact"))
     answers = predictor.answer([predictor.encoder.history(events, now)])
+
+The Triton model and the proof of an artifact both answer through this class.
 """
 
 import os
@@ -9,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+# From 1.29 on ONNX Runtime reports to its maker what it loads, unless told not to before it is imported. Answering customers is
+# nobody else's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from serving.contract import OUTPUTS, Contract
@@ -22,7 +28,8 @@ _ERRORS_ONLY = 3
 class Answers:
     """Answers to B histories with K items each.
 
-    items: object [B, K], keys as bytes, best first; scores: float32 [B, K], natural log of a probability; purchase_probability: float32 [B].
+    items: object [B, K], keys as bytes, best first; scores: float32 [B, K], natural log of a probability;
+    purchase_probability: float32 [B].
     """
 
     items: np.ndarray
@@ -34,7 +41,7 @@ class Predictor:
     """One ONNX Runtime session over one artifact."""
 
     def __init__(self, contract: Contract, *, num_threads: int | None = None, cuda_device: int | None = None) -> None:
-        """`num_threads` is None for all cores; `cuda_device` asks for a GPU: without CUDA in this ONNX Runtime the CPU is taken (see `device`).
+        """`num_threads` is None for all cores; `cuda_device` is used if this ONNX Runtime has CUDA (`device` tells), else the CPU is.
 
         Raises ArtifactError if the graph can't be read or doesn't take the contract's inputs.
         """
@@ -71,7 +78,9 @@ def _session(contract: Contract, *, num_threads: int, cuda_device: int | None) -
         return onnxruntime.InferenceSession(str(contract.path / contract.model), options, providers=_providers(cuda_device))
     except Exception as error:  # ONNX Runtime's errors have no common class of their own
         reason = " ".join(str(error).split())
-        raise ArtifactError(f"expected a graph that ONNX Runtime {onnxruntime.__version__} can run, received {reason}; export it again") from error
+        raise ArtifactError(
+            f"expected a graph that ONNX Runtime {onnxruntime.__version__} can run, received {reason}; export it again"
+        ) from error
 
 
 def _providers(cuda_device: int | None) -> list[str | tuple[str, dict[str, str]]]:

@@ -2,7 +2,8 @@
 
     python -m serving.repository --artifact runs/demo/artifact --out runs/demo/repository
 
-The model folder is self-contained: it can be copied into NVIDIA's container. Before it is written the artifact must repeat its recorded answers.
+The model folder is self-contained: it can be copied into NVIDIA's container. Before it is written the artifact must repeat its
+recorded answers.
 """
 
 import argparse
@@ -28,8 +29,8 @@ _MODULES = ("__init__.py", "errors.py", "contract.py", "encode.py", "predictor.p
 class Batching:
     """How Triton gathers and runs requests.
 
-    max_size: requests in a batch; max_queue_delay_us: how long a request may wait for others; num_instances: copies of the model, each with its share of the
-    cores; kind: "auto" (a GPU where there is one) or "cpu".
+    max_size: requests in a batch; max_queue_delay_us: how long a request may wait for others; num_instances: copies of the model,
+    each with its share of the cores; kind: "auto" (a GPU where there is one) or "cpu".
     """
 
     max_size: int = 64
@@ -38,7 +39,11 @@ class Batching:
     kind: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, value, least in (("max_size", self.max_size, 1), ("max_queue_delay_us", self.max_queue_delay_us, 0), ("num_instances", self.num_instances, 1)):
+        for name, value, least in (
+            ("max_size", self.max_size, 1),
+            ("max_queue_delay_us", self.max_queue_delay_us, 0),
+            ("num_instances", self.num_instances, 1),
+        ):
             if value < least:
                 raise RepositoryError(f"expected {name} to be {least} or more, received {value}; choose another")
         if self.kind not in KINDS:
@@ -48,8 +53,8 @@ class Batching:
 def write_repository(artifact: str | Path, out: str | Path, *, name: str | None = None, batching: Batching | None = None) -> Path:
     """Write `out/<name>` (default: the contract's name), replacing one of that name, and return it. Whole or not at all.
 
-    Raises ArtifactError if the artifact can't be used, ParityError if it doesn't repeat its recorded answers, RepositoryError for a name Triton can't use or a
-    folder that can't be written.
+    Raises ArtifactError if the artifact can't be used, ParityError if it doesn't repeat its recorded answers, RepositoryError for a
+    name Triton can't use or a folder that can't be written.
     """
     contract = read_contract(artifact)
     name = _checked_name(name or contract.name)
@@ -102,8 +107,8 @@ instance_group [ {{ kind: {KINDS[batching.kind]} count: {batching.num_instances}
 
 def _input_text(field: Field) -> str:
     about = ", ".join(part for part in (field.kind, field.unit, "" if field.required else "optional") if part)
-    optional = "" if field.required else " optional: true"
-    return f'  # {about}\n  {{ name: "{field.name}" data_type: {_TRITON_TYPES[field.kind]} dims: [ -1 ] allow_ragged_batch: true{optional} }},\n'
+    options = "allow_ragged_batch: true" if field.required else "allow_ragged_batch: true optional: true"
+    return f'  # {about}\n  {{ name: "{field.name}" data_type: {_TRITON_TYPES[field.kind]} dims: [ -1 ] {options} }},\n'
 
 
 def _checked_name(name: str) -> str:
@@ -134,15 +139,22 @@ def _swap_in(aside: Path, folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Read the flags, write the repository, say where it lies."""
     defaults = Batching()
-    parser = argparse.ArgumentParser(prog="python -m serving.repository", description="Write the Triton model repository of an exported artifact.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.repository", description="Write the Triton model repository of an exported artifact."
+    )
     parser.add_argument("--artifact", required=True, type=Path, help="the artifact's folder, as training.export writes it")
     parser.add_argument("--out", required=True, type=Path, help="the repository's folder; the model's own folder is made or replaced in it")
     parser.add_argument("--name", help="the model's name in Triton (default: the artifact's)")
     parser.add_argument("--max-batch-size", type=int, default=defaults.max_size, help="requests in a batch (default: %(default)s)")
     parser.add_argument(
-        "--max-queue-delay-us", type=int, default=defaults.max_queue_delay_us, help="how long a request may wait for others (default: %(default)s)"
+        "--max-queue-delay-us",
+        type=int,
+        default=defaults.max_queue_delay_us,
+        help="how long a request may wait for others (default: %(default)s)",
     )
-    parser.add_argument("--instances", type=int, default=defaults.num_instances, help="copies of the model; they share the cores (default: %(default)s)")
+    parser.add_argument(
+        "--instances", type=int, default=defaults.num_instances, help="copies of the model; they share the cores (default: %(default)s)"
+    )
     parser.add_argument("--kind", choices=KINDS, default=defaults.kind, help="auto: a GPU where there is one (default: %(default)s)")
     options = parser.parse_args(arguments)
     batching = Batching(options.max_batch_size, options.max_queue_delay_us, options.instances, options.kind)

@@ -4,6 +4,8 @@
 
     with TritonServer("runs/demo/repository", http_port=0, grpc_port=0, metrics_port=0) as server:
         print(server.version, server.http_url)
+
+Port 0 takes a free one.
 """
 
 import argparse
@@ -85,6 +87,7 @@ class TritonServer:
             folder = Path(tempfile.mkdtemp(prefix="revisit-triton-"))
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
             cleanup.callback(self._remove_shared_memory)
+            cleanup.callback(self._remove_bytecode)
             self._log = self._log or folder / "triton.log"
             log = cleanup.enter_context(self._log.open("wb"))
             self._process = self._start(folder, log)
@@ -122,7 +125,8 @@ class TritonServer:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=self._installation.variables,
-            # Its own group: Ctrl-C reaches this process alone, which then stops the server in order, and what is left of the group can be killed.
+            # Its own group: Ctrl-C reaches this process alone, which then stops the server in order, and what is left of the group
+            # can be killed.
             start_new_session=True,
         )
 
@@ -150,7 +154,7 @@ class TritonServer:
             connection.close()
 
     def _stop(self) -> None:
-        """Ask the server to end, then end its whole group, also if a second Ctrl-C cuts the asking short. One that isn't ready yet would not listen."""
+        """Ask the server to end (one that isn't ready would not listen), then end its group, also if a second Ctrl-C cuts that short."""
         try:
             if self.version:
                 self._process.send_signal(signal.SIGINT)
@@ -164,6 +168,11 @@ class TritonServer:
     def _remove_shared_memory(self) -> None:
         for region in _SHARED_MEMORY.glob(f"{self._region}*"):
             region.unlink(missing_ok=True)
+
+    def _remove_bytecode(self) -> None:
+        """The backend's Python takes no notice of PYTHONDONTWRITEBYTECODE."""
+        for cache in [*self._repository.glob("*/[0-9]*/**/__pycache__")]:
+            shutil.rmtree(cache, ignore_errors=True)
 
     def _complaints(self) -> str:
         """The last errors of the log, in one line."""
@@ -199,7 +208,9 @@ def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
 
 def _checked_repository(repository: Path) -> Path:
     if not any(repository.glob("*/config.pbtxt")):
-        raise RepositoryError(f"expected a Triton model repository in {repository}, found no model; write one: python -m serving.repository")
+        raise RepositoryError(
+            f"expected a Triton model repository in {repository}, found no model; write one: python -m serving.repository"
+        )
     return repository.absolute()
 
 
@@ -213,7 +224,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--grpc-port", type=int, default=8001, help="(default: %(default)s)")
     parser.add_argument("--metrics-port", type=int, default=8002, help="(default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 is every network (default: %(default)s)")
-    parser.add_argument("--environment", type=Path, help="a virtual environment with nvidia-pytriton, if no tritonserver is on PATH (default: .venv-server)")
+    parser.add_argument(
+        "--environment", type=Path, help="a virtual environment with nvidia-pytriton, if no tritonserver is on PATH (default: .venv-server)"
+    )
     parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until every model must be ready (default: %(default)s)")
     parser.add_argument("--log", type=Path, help="keep Triton's log in this file")
     options = parser.parse_args(arguments)
@@ -229,9 +242,8 @@ def main(arguments: list[str] | None = None) -> None:
         log=options.log,
     )
     with contextlib.suppress(KeyboardInterrupt), server:
-        print(
-            f"Triton {server.version} is ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url} (Ctrl-C stops it)", flush=True
-        )
+        addresses = f"HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}"
+        print(f"Triton {server.version} is ready: {addresses} (Ctrl-C stops it)", flush=True)
         server.wait()
 
 

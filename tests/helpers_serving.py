@@ -90,7 +90,8 @@ def _entry(path: Path, file: str) -> dict[str, str]:
 
 
 def toy_graph() -> onnx.ModelProto:
-    """T events, B requests; the sum over a request is the difference of two places of a running sum. Double inside, so that only the output is rounded."""
+    """T events, B requests; the sum over a request is the difference of two places of a running sum. Double inside, so that only
+    the output is rounded."""
     constants = {
         "embeddings": EMBEDDINGS,
         "head": HEAD,
@@ -154,7 +155,11 @@ def toy_graph() -> onnx.ModelProto:
         node("Cast", ["purchase_64"], ["purchase_probability"], to=TensorProto.FLOAT),
     ]
     inputs = [value(name, TensorProto.INT64, ["T"]) for name in ("item", "event", "timestamp")]
-    inputs += [value("price", TensorProto.FLOAT, ["T"]), value("offsets", TensorProto.INT64, ["B1"]), value("now", TensorProto.INT64, ["B"])]
+    inputs += [
+        value("price", TensorProto.FLOAT, ["T"]),
+        value("offsets", TensorProto.INT64, ["B1"]),
+        value("now", TensorProto.INT64, ["B"]),
+    ]
     outputs = [
         value("item_id", TensorProto.INT64, ["B", TOP_K]),
         value("item_score", TensorProto.FLOAT, ["B", TOP_K]),
@@ -216,5 +221,10 @@ def random_events(num_events: int, *, seed: int) -> dict[str, list[Any]]:
 def golden_cases() -> list[dict[str, Any]]:
     """The edge cases that every exported artifact records."""
     empty: dict[str, list[Any]] = {field["name"]: [] for field in FIELDS}
-    questions = {"no history": empty, "one event": random_events(1, seed=1), "long": random_events(40, seed=2), "short": random_events(5, seed=3)}
+    questions = {
+        "no history": empty,
+        "one event": random_events(1, seed=1),
+        "long": random_events(40, seed=2),
+        "short": random_events(5, seed=3),
+    }
     return [{"name": name, "now": NOW, "events": events, "answer": expected_answer(events, NOW)} for name, events in questions.items()]

@@ -1,7 +1,7 @@
 """What Triton's Python backend runs: `<model>/1/model.py` of a generated repository.
 
-All requests that Triton's batcher hands over together, whatever their lengths, become one ragged batch and one run of the graph. A request that can't be
-understood is refused alone. Beside this file lie `artifact/` and the few `serving` modules it needs.
+All requests that Triton's batcher hands over together, whatever their lengths, become one ragged batch and one run of the graph. A
+request that can't be understood is refused alone. Beside this file lie `artifact/` and the few `serving` modules it needs.
 """
 
 import json
@@ -26,7 +26,7 @@ class TritonPythonModel:
     """One instance: one ONNX Runtime session."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the artifact and ask the recorded questions again: this ONNX Runtime, on this hardware, must give the same answers."""
+        """Load the artifact and ask the recorded questions again: ONNX Runtime must give the same answers here, on this hardware."""
         self._contract = read_contract(HERE / "artifact")
         num_instances = sum(group["count"] for group in json.loads(args["model_config"])["instance_group"])
         self._predictor = Predictor(
@@ -78,5 +78,7 @@ def response(answers: Answers, row: int) -> Any:
 def _one_row(name: str, array: np.ndarray) -> np.ndarray:
     """A request is one customer: [1, N] without its first dimension."""
     if array.shape[0] != 1:
-        raise RequestError(f"expected shape [1, N] in {name}, received {list(array.shape)}; send one request a customer, Triton batches them")
+        raise RequestError(
+            f"expected shape [1, N] in {name}, received {list(array.shape)}; send one request a customer, Triton batches them"
+        )
     return array[0]

@@ -1,0 +1,260 @@
+"""Ask a served model about customers.
+
+python -m serving.client --url 127.0.0.1:8000 --events history.json --now 2017-12-01
+
+with Client("127.0.0.1:8000") as client:
+    answer = client.ask({"item": ["A"], "event": ["purchase"], "timestamp": ["2017-11-20"]}, now="2017-12-01")
+    print(answer.items[0], answer.probabilities[0], answer.purchase_probability)
+"""
+
+import argparse
+import contextlib
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
+
+from serving.cli import command
+from serving.errors import RequestError, ServerError
+from serving.moments import Moment, microseconds
+
+Events = Mapping[str, Sequence[Any] | np.ndarray] | Sequence[Mapping[str, Any]]
+
+PROTOCOLS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
+_WIRE_TYPES = {"TYPE_STRING": "BYTES", "TYPE_INT64": "INT64", "TYPE_FP32": "FP32"}
+_NOT_THE_CALLERS_FAULT = ("500", "503", "499", "StatusCode.INTERNAL", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+_NOW = "now"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about one customer. items: K keys, best first; scores: float32 [K], natural log of each item's probability."""
+
+    items: tuple[str, ...]
+    scores: np.ndarray
+    purchase_probability: float
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 [K]: the probability of each item."""
+        return np.exp(self.scores)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One input of the served model."""
+
+    name: str
+    wire_type: str
+    required: bool
+
+
+class Client:
+    """A connection to one model of one server. One thread at a time may use it; `ask_many` brings its own threads."""
+
+    def __init__(
+        self, url: str, *, protocol: str = "http", model: str | None = None, timeout_s: float = 60.0, num_connections: int = 16
+    ) -> None:
+        """`url` is host:port; `protocol` is "http" or "grpc"; `model` may be left out where the server has only one.
+
+        Raises ServerError if nobody answers there, RequestError if it doesn't serve the model.
+        """
+        if protocol not in PROTOCOLS:
+            raise RequestError(f"expected protocol {' or '.join(PROTOCOLS)}, received {protocol!r}; choose one of them")
+        self._triton = PROTOCOLS[protocol]
+        self._url, self._timeout_s, self._num_connections = url.removeprefix("http://").rstrip("/"), timeout_s, num_connections
+        self._connection = self._connect()
+        try:
+            with self._translated_errors():
+                self.model = model or self._only_model()
+                self._fields = self._read_fields()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, events: Events, now: Moment, *, top_k: int | None = None) -> Answer:
+        """What will this customer want next, and will they buy?
+
+        events: {field: values} or a list of events, in any order; none at all is a customer without history. A time without a zone
+        is UTC. top_k: how many items to keep of those the model gives. Raises RequestError or ServerError.
+        """
+        return self._ask(self._connection, events, now, top_k)
+
+    def ask_many(self, requests: Iterable[tuple[Events, Moment]], *, top_k: int | None = None) -> list[Answer]:
+        """Answers in the order of the requests, `num_connections` of them in flight, so that the server can batch them.
+
+        Raises the first error.
+        """
+        own = threading.local()
+        connections: list[Any] = []
+
+        def open_connection() -> None:
+            own.connection = self._connect()
+            connections.append(own.connection)
+
+        def ask(request: tuple[Events, Moment]) -> Answer:
+            return self._ask(own.connection, *request, top_k)
+
+        try:
+            with ThreadPoolExecutor(self._num_connections, initializer=open_connection) as threads:
+                return list(threads.map(ask, requests))
+        finally:
+            for connection in connections:
+                connection.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        """The client itself; it was connected when it was made."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _connect(self) -> Any:
+        if self._triton is tritonclient.http:
+            return tritonclient.http.InferenceServerClient(self._url, connection_timeout=self._timeout_s, network_timeout=self._timeout_s)
+        return tritonclient.grpc.InferenceServerClient(self._url)
+
+    def _only_model(self) -> str:
+        index = self._as_json(self._connection.get_model_repository_index)
+        names = sorted({entry["name"] for entry in (index if isinstance(index, list) else index.get("models", []))})
+        if len(names) != 1:
+            raise RequestError(f"expected one model at {self._url}, found {', '.join(names) or 'none'}; name one")
+        return names[0]
+
+    def _read_fields(self) -> list[_Field]:
+        config = self._as_json(self._connection.get_model_config, self.model)
+        entries = config.get("config", config)["input"]
+        return [_Field(entry["name"], _WIRE_TYPES[entry["data_type"]], not entry.get("optional", False)) for entry in entries]
+
+    def _as_json(self, call: Any, *arguments: str) -> Any:
+        return call(*arguments) if self._triton is tritonclient.http else call(*arguments, as_json=True, client_timeout=self._timeout_s)
+
+    def _ask(self, connection: Any, events: Events, now: Moment, top_k: int | None) -> Answer:
+        inputs = self._inputs(events, now)
+        options = {} if self._triton is tritonclient.http else {"client_timeout": self._timeout_s}
+        with self._translated_errors():
+            result = connection.infer(self.model, inputs, **options)
+        items, scores = result.as_numpy("item")[0][:top_k], result.as_numpy("item_score")[0][:top_k]
+        return Answer(tuple(item.decode() for item in items), scores, float(result.as_numpy("purchase_probability")[0, 0]))
+
+    def _inputs(self, events: Events, now: Moment) -> list[Any]:
+        columns = dict(events) if isinstance(events, Mapping) else as_columns(events)
+        num_events = max((len(values) for values in columns.values()), default=0)
+        self._check_names(columns, num_events)
+        columns[_NOW] = [now]
+        # A field that isn't sent would keep the request out of its neighbours' batch: missing values are sent instead.
+        absent = [None] * num_events
+        return [self._tensor(field, columns.get(field.name, absent)) for field in self._fields]
+
+    def _check_names(self, columns: Mapping[str, Any], num_events: int) -> None:
+        names = [field.name for field in self._fields if field.name != _NOW]
+        if unknown := sorted(set(columns) - set(names)):
+            raise RequestError(f"expected fields {', '.join(names)}, received {', '.join(unknown)}; leave it out")
+        missing = [field.name for field in self._fields if field.required and field.name not in columns and field.name != _NOW]
+        if num_events and missing:
+            raise RequestError(f"expected {', '.join(missing)} for each of the {num_events} events, received nothing; send it")
+
+    def _tensor(self, field: _Field, values: Sequence[Any] | np.ndarray) -> Any:
+        array = _array(field, values)
+        tensor = self._triton.InferInput(field.name, [1, len(array)], field.wire_type)
+        tensor.set_data_from_numpy(array[None])
+        return tensor
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            if error.status() is None or error.status() in _NOT_THE_CALLERS_FAULT:
+                raise ServerError(f"expected an answer from {self._url}, received: {error.message()}; see the server's log") from error
+            raise RequestError(error.message()) from error
+        except (OSError, HTTPException) as error:
+            raise ServerError(f"expected a Triton server at {self._url}, received: {error}; start one: python -m serving.server") from error
+
+
+def as_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Events given one by one as {field: values}; a field that an event lacks is None there."""
+    rows = list(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _array(field: _Field, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """One field's values as Triton's client wants them: bytes, microseconds or float32."""
+    if field.wire_type == "BYTES":
+        return np.array([_as_bytes(value) for value in values], dtype=np.object_)
+    if field.wire_type == "INT64":
+        return np.array([microseconds(value) for value in values], dtype=np.int64)
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"expected numbers in {field.name}, received something else ({error}); send None for a missing one") from error
+
+
+def _as_bytes(value: Any) -> bytes:
+    """A missing category (None, or the NaN of a data frame) is empty; a numeric key becomes text."""
+    if value is None or value != value:
+        return b""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the flags, ask once, print the answer as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.client", description="Ask a served model about one customer; prints the answer as JSON."
+    )
+    parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the server (default: %(default)s)")
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="http", help="(default: %(default)s; gRPC listens on another port, 8001 by default)"
+    )
+    parser.add_argument("--model", help="the model's name (default: the only one there)")
+    parser.add_argument("--events", required=True, type=Path, help="a JSON file: {field: [values]} or [{field: value}, ...]")
+    parser.add_argument(
+        "--now", required=True, help="the moment of the question: ISO 8601 (UTC if it has no zone) or microseconds since 1970"
+    )
+    parser.add_argument("--top-k", type=int, help="how many items to print (default: all that the model gives)")
+    options = parser.parse_args(arguments)
+    now = int(options.now) if options.now.isdecimal() else options.now
+    with Client(options.url, protocol=options.protocol, model=options.model) as client:
+        answer = client.ask(read_events(options.events), now, top_k=options.top_k)
+    print(json.dumps(as_document(answer), indent=2))
+
+
+def read_events(file: Path) -> Events:
+    """Events from a JSON file, by column or one by one. Raises RequestError."""
+    try:
+        events = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"expected events as JSON in {file}, received: {error}; write {{field: [values]}} or [{{field: value}}, ...]"
+        ) from error
+    by_column = isinstance(events, dict) and all(isinstance(values, list) for values in events.values())
+    if not by_column and not (isinstance(events, list) and all(isinstance(event, dict) for event in events)):
+        raise RequestError(f"expected {{field: [values]}} or [{{field: value}}, ...] in {file}, received other JSON; write it so")
+    return events
+
+
+def as_document(answer: Answer) -> dict[str, Any]:
+    """The answer for a JSON file."""
+    items = [
+        {"item": item, "probability": float(probability)} for item, probability in zip(answer.items, answer.probabilities, strict=True)
+    ]
+    return {"items": items, "purchase_probability": answer.purchase_probability}
+
+
+if __name__ == "__main__":
+    command(main)
