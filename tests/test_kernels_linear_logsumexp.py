@@ -19,7 +19,9 @@ def test_equals_reference(num_rows: int, num_items: int, width: int, masked: boo
     if masked and num_items == 1:
         pytest.skip("a catalogue with its only item left out has no normaliser")
     generator = torch.Generator().manual_seed(num_rows)
-    inputs = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(num_rows, width), (num_items, width), (num_items,)]]
+    inputs = [
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(num_rows, width), (num_items, width), (num_items,)]
+    ]
     if masked:
         inputs[2][::3] = -torch.inf
     upstream = torch.randn(num_rows, generator=generator, dtype=torch.float64)

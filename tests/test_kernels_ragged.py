@@ -43,3 +43,10 @@ def test_pad_passes_gradients(offsets: torch.Tensor) -> None:
 
 def test_longest_of_nothing_is_one() -> None:
     assert ragged.longest(torch.tensor([0, 0])) == 1
+
+
+def test_pair_up(offsets: torch.Tensor) -> None:
+    lengths = torch.arange(len(offsets) - 1) % 3
+    other = ragged.offsets_of_lengths(lengths)
+    for ours, theirs in zip(ragged.pair_up(offsets, other), reference.pair_up(offsets, other), strict=True):
+        assert ours.equal(theirs)

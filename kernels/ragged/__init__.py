@@ -6,7 +6,7 @@ Row `b` of `values` [T, ...] is `values[offsets[b]:offsets[b + 1]]`; offsets are
 import torch
 from torch import Tensor
 
-__all__ = ["longest", "offsets_of_lengths", "pad", "row_of_value", "size_of", "unpad"]
+__all__ = ["longest", "offsets_of_lengths", "pad", "pair_up", "row_of_value", "size_of", "unpad"]
 
 
 def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
@@ -43,6 +43,17 @@ def pad(values: Tensor, offsets: Tensor, length: int, *, fill: float = 0.0) -> T
 def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
     """[B, length, ...] back to [T, ...]: the inverse of `pad`."""
     return padded.flatten(0, 1).index_select(0, _slot(offsets, num_values, padded.shape[1]))
+
+
+def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Every value of row b on the left with every value of row b on the right: two int64 [P], P = Σ_b |left_b|·|right_b|, left rising."""
+    num_left = size_of(left[-1])
+    row = row_of_value(left, num_left)
+    pairs = offsets_of_lengths((right[1:] - right[:-1])[row])
+    num_pairs = size_of(pairs[-1])
+    index_left = row_of_value(pairs, num_pairs)
+    index_right = right[row[index_left]] + torch.arange(num_pairs, device=left.device) - pairs[index_left]
+    return index_left, index_right
 
 
 def _slot(offsets: Tensor, num_values: int, length: int) -> Tensor:

@@ -24,6 +24,12 @@ def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
     return values
 
 
+def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    spans = zip(_spans(left), _spans(right), strict=True)
+    pairs = [(i, j) for (i0, i1), (j0, j1) in spans for i in range(i0, i1) for j in range(j0, j1)]
+    return torch.tensor([i for i, _ in pairs], dtype=torch.int64), torch.tensor([j for _, j in pairs], dtype=torch.int64)
+
+
 def _spans(offsets: Tensor) -> list[tuple[int, int]]:
     bounds = offsets.tolist()
     return list(zip(bounds[:-1], bounds[1:], strict=True))

@@ -44,6 +44,11 @@ def ranking_metrics(chunks: Iterable[ScoredChunk], *, num_items: int, cuts: tupl
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
 
 
+def metric_names(cuts: tuple[int, ...] = CUTS) -> list[str]:
+    """The keys of `ranking_metrics`."""
+    return [f"{metric}@{cut}" for cut in cuts for metric in ("hr", "ndcg", "recall")] + ["mrr"]
+
+
 def means(per_customer: dict[str, np.ndarray]) -> dict[str, float]:
     """The mean over customers of each metric."""
     return {metric: float(values.mean()) for metric, values in per_customer.items()}

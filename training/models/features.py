@@ -38,7 +38,9 @@ class Grouping:
 class Features(nn.Module):
     """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment."""
 
-    def __init__(self, *, categories: list[str], numbers: list[str], rhythm_events: list[str], dim: int, dropout: float, facts: Facts) -> None:
+    def __init__(
+        self, *, categories: list[str], numbers: list[str], rhythm_events: list[str], dim: int, dropout: float, facts: Facts
+    ) -> None:
         super().__init__()
         self.numbers = numbers
         self.embeddings = nn.ModuleDict({field: nn.Embedding(facts.sizes[field], dim) for field in categories})

@@ -48,15 +48,34 @@ class Rhythm(nn.Module):
         sums = self._sum(
             batch,
             question,
-            torch.cat([within * counts[:, None], within * (spent[step] * past)[:, None], weekday[step] * counts[:, None], gap[:, None]], -1),
+            torch.cat(
+                [within * counts[:, None], within * (spent[step] * past)[:, None], weekday[step] * counts[:, None], gap[:, None]], -1
+            ),
         )
         steps = self._sum(batch, question, torch.stack([past, counts], -1))
-        ages = torch.stack([self._extreme(batch, question, age, past), self._extreme(batch, question, age, counts), self._oldest(batch, question, age, past)], -1)
+        ages = torch.stack(
+            [
+                self._extreme(batch, question, age, past),
+                self._extreme(batch, question, age, counts),
+                self._oldest(batch, question, age, past),
+            ],
+            -1,
+        )
         mean_gap = sums[:, -1] / (steps[:, 0] - 1).clamp(min=1)
         silence = ages[:, 0] / (mean_gap + 0.5)
         num_windows = len(WINDOW_DAYS)
         share = sums[:, 2 * num_windows : 2 * num_windows + 7] / steps[:, 1:].clamp(min=1)
-        scalars = torch.stack([(ages[:, 0] * 24).log1p(), (ages[:, 1] * 24).log1p(), ages[:, 2].log1p(), mean_gap.log1p(), silence.log1p(), steps[:, 1].log1p()], -1)
+        scalars = torch.stack(
+            [
+                (ages[:, 0] * 24).log1p(),
+                (ages[:, 1] * 24).log1p(),
+                ages[:, 2].log1p(),
+                mean_gap.log1p(),
+                silence.log1p(),
+                steps[:, 1].log1p(),
+            ],
+            -1,
+        )
         return torch.cat([sums[:, : 2 * num_windows].log1p(), scalars, share], -1)
 
     def _purchases(self, batch: Batch, grouping: "Grouping") -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.evaluation.outcomes import outcome_metrics
 from training.models.facts import Facts
 from training.objectives.objective import Context, Objective
 from training.sequences.future import Future
@@ -35,6 +36,19 @@ class Intent(Objective):
         observed = labels["observed"]
         losses = F.binary_cross_entropy_with_logits(self._logit(context), labels["bought"], reduction="none")
         return (losses * observed).sum(), observed.sum()
+
+    def judge(self, context: Context, labels: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """What was said (`probability`) and what happened (`bought`)."""
+        seen = labels["observed"].cpu().numpy()
+        probability = torch.sigmoid(self._logit(context)).double().cpu().numpy()
+        return {
+            "probability": np.where(seen, probability, np.nan),
+            "bought": np.where(seen, labels["bought"].cpu().numpy(), np.nan),
+        }
+
+    def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
+        seen = ~np.isnan(evidence["bought"])
+        return outcome_metrics(evidence["bought"][seen] > 0, evidence["probability"][seen]) if seen.any() else {}
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """purchase_probability float32 [Q]."""

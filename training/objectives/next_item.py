@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from kernels.linear_logsumexp import linear_logsumexp
+from training.evaluation.ranking import ScoredChunk, metric_names, ranking_metrics
 from training.models import clock
 from training.models.facts import Facts
 from training.objectives.objective import Context, Objective
@@ -27,14 +28,19 @@ NEVER = -1e4  # a logit that adds nothing
 
 
 class NextItem(Objective):
-    """events: names of the events whose items are predicted. repeat: whether a past event can be copied. top_k: answers given."""
+    """events: names of the events whose items are predicted. repeat: whether a past event can be copied. top_k: answers given.
+
+    every: in training, learn from every so many-th moment only. A softmax over the catalogue costs far more than the rest of the model;
+    thinning it out leaves time for the other objectives to see more moments.
+    """
 
     candidate_bias: Tensor
 
-    def __init__(self, *, events: list[str], dim: int, repeat: bool, top_k: int, weight: float, facts: Facts) -> None:
+    def __init__(self, *, events: list[str], dim: int, repeat: bool, top_k: int, every: int, weight: float, facts: Facts) -> None:
         super().__init__()
         self.weight = weight
         self.top_k = top_k
+        self.every = every
         self.kinds = facts.event_ids(events)
         candidates = torch.from_numpy(facts.candidates(events))
         self.register_buffer("candidate_bias", torch.where(candidates, 0.0, -torch.inf))
@@ -50,20 +56,40 @@ class NextItem(Objective):
 
     def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Cross-entropy against the items of the next basket, each basket weighing the same however large."""
-        items, offsets = labels["items"], labels["offsets"]
+        items, counts = labels["items"], labels["offsets"].diff()
+        chosen = counts > 0
+        if self.training:
+            chosen = chosen & (_place_within(context.batch.question_offsets, len(counts)) % self.every == 0)
+        items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
+        log_p = self._log_probability(context.only(chosen), items, ragged.offsets_of_lengths(counts))
+        return -(log_p / counts.repeat_interleave(counts)).sum(), chosen.sum()
+
+    def _log_probability(self, context: Context, items: Tensor, offsets: Tensor) -> Tensor:
+        """log P of some items [N] of each question, without the scores of all the others: [N]."""
         target = ragged.row_of_value(offsets, items.shape[0])
         x, bias = self.question(context.representation), self.popularity + self.candidate_bias
         normaliser = linear_logsumexp(x, context.item_weight, bias)
         explore = (x[target] * context.item_weight[items]).sum(-1) + bias[items]
         if self.repeat is None:
-            log_p = explore - normaliser[target]
-        else:
-            pair_question, pair_event, logit = self.repeat(context)
-            normaliser = torch.logaddexp(normaliser, segment_logsumexp(logit, pair_question, len(x)))
-            copied = self._copied(context, items, target, pair_question, pair_event, (logit - normaliser[pair_question]).exp())
-            log_p = ((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log()
-        size = (offsets[1:] - offsets[:-1]).clamp(min=1)
-        return -(log_p / size[target]).sum(), (offsets[1:] > offsets[:-1]).sum()
+            return explore - normaliser[target]
+        pair_question, pair_event, logit = self.repeat(context)
+        normaliser = torch.logaddexp(normaliser, segment_logsumexp(logit, pair_question, len(x)))
+        copied = self._copied(context, items, target, pair_question, pair_event, (logit - normaliser[pair_question]).exp())
+        return ((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log()
+
+    def judge(self, context: Context, labels: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Every ranking metric of each question, over the full catalogue."""
+        items, offsets = labels["items"].cpu().numpy(), labels["offsets"].cpu().numpy()
+        answered = np.flatnonzero(np.diff(offsets))
+        scores = self.scores(context)[torch.from_numpy(answered)].cpu()
+        if not len(answered):
+            return {metric: np.full(len(offsets) - 1, np.nan) for metric in metric_names()}
+        chunk = ScoredChunk(scores, items, np.append(offsets[answered], offsets[-1]))
+        metrics = ranking_metrics([chunk], num_items=scores.shape[1])
+        return {metric: _spread(values, answered, len(offsets) - 1) for metric, values in metrics.items()}
+
+    def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
+        return {metric: float(np.nanmean(values)) for metric, values in evidence.items() if not np.isnan(values).all()}
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling."""
@@ -128,6 +154,17 @@ class Repeat(nn.Module):
 
         logit = height(lower) * (1 - share) + height(lower + 1) * share
         return question, event, torch.where(age >= 0, logit, torch.full_like(logit, NEVER))
+
+
+def _place_within(offsets: Tensor, num_values: int) -> Tensor:
+    """The place of each value in its own row, from 0: int64 [T]."""
+    return torch.arange(num_values, device=offsets.device) - offsets[ragged.row_of_value(offsets, num_values)]
+
+
+def _spread(values: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    spread = np.full(size, np.nan)
+    spread[places] = values
+    return spread
 
 
 def segment_logsumexp(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:

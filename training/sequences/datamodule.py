@@ -17,7 +17,16 @@ class TrainingBatches(IterableDataset[Batch]):
     """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments."""
 
     def __init__(
-        self, questions: Questions, split: Split, moments: Moments, *, customers_per_batch: int, seed: int, epoch: int, rank: int, num_ranks: int
+        self,
+        questions: Questions,
+        split: Split,
+        moments: Moments,
+        *,
+        customers_per_batch: int,
+        seed: int,
+        epoch: int,
+        rank: int,
+        num_ranks: int,
     ) -> None:
         self.questions = questions
         self.until = split.train_until
@@ -106,7 +115,9 @@ class SequenceData(pl.LightningDataModule):
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader(WindowBatches(self.questions, self.split.validation, customers_per_batch=self.customers_per_batch), batch_size=None)
+        return DataLoader(
+            WindowBatches(self.questions, self.split.validation, customers_per_batch=self.customers_per_batch), batch_size=None
+        )
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return DataLoader(WindowBatches(self.questions, self.split.test, customers_per_batch=self.customers_per_batch), batch_size=None)

@@ -1,0 +1,88 @@
+"""A composed config and a store to what training needs: split, model, questions, batches. The same for training, export and tests."""
+
+from dataclasses import dataclass
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from training.errors import ConfigError, DeviceError
+from training.models.facts import Facts
+from training.models.features import Features
+from training.models.model import SequenceModel
+from training.module import SequenceModule
+from training.sequences.datamodule import SequenceData, TrainingBatches
+from training.sequences.questions import Questions
+from training.sequences.split import Split, make_split
+from training.sequences.store import SequenceStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run is made of."""
+
+    store: SequenceStore
+    split: Split
+    facts: Facts
+    model: SequenceModel
+    questions: Questions
+    data: SequenceData
+    module: SequenceModule
+
+
+def build(config: DictConfig, store: SequenceStore) -> Parts:
+    """Seeded: the same config and store give the same first weights."""
+    torch.manual_seed(config.seed)
+    split = make_split(store, **{"kind": "time", **_plain(config.data.split)})
+    facts = Facts.of(store, store.vocabularies, split.train_until)
+    fields = fields_read(config, store)
+    objectives = {name: instantiate(settings, facts=facts) for name, settings in config.objectives.items()}
+    model = SequenceModel(_features(config, store, facts), instantiate(config.encoder), objectives)
+    questions = Questions(store, fields=fields, max_events=config.max_events, objectives=objectives)
+    moments = instantiate(config.moments)
+    data = SequenceData(store, split, questions, moments, customers_per_batch=config.customers_per_batch, seed=config.seed)
+    batches = len(
+        TrainingBatches(questions, split, moments, customers_per_batch=config.customers_per_batch, seed=0, epoch=0, rank=0, num_ranks=1)
+    )
+    module = SequenceModule(model, **_plain(config.optimiser), total_steps=max(1, batches * config.trainer.max_epochs), seed=config.seed)
+    return Parts(store, split, facts, model, questions, data, module)
+
+
+def fields_read(config: DictConfig, store: SequenceStore) -> list[str]:
+    """The event fields that the model reads, in the order of the exported graph's inputs."""
+    return [*_of_kind(config.categories, "category", store), "timestamp", *_of_kind(config.numbers, "number", store)]
+
+
+def make_trainer(config: DictConfig, **options: object) -> object:
+    """Lightning's Trainer as the config names it. Raises DeviceError where a GPU is asked for and none is there."""
+    if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise DeviceError(
+            "expected a CUDA GPU for trainer=gpu, found none; use trainer=cpu, or a machine with a GPU and the extra revisit[gpu]"
+        )
+    return instantiate(config.trainer, **options)
+
+
+def _features(config: DictConfig, store: SequenceStore, facts: Facts) -> Features:
+    return Features(
+        categories=_of_kind(config.categories, "category", store),
+        numbers=_of_kind(config.numbers, "number", store),
+        rhythm_events=list(config.data.intent_events),
+        dim=config.dim,
+        dropout=config.dropout,
+        facts=facts,
+    )
+
+
+def _of_kind(names: list[str], kind: str, store: SequenceStore) -> list[str]:
+    """Those of the named fields that the log has. Raises ConfigError where one is of another kind."""
+    present = [name for name in names if name in store.fields]
+    wrong = [name for name in present if store.fields[name]["kind"] != kind]
+    if wrong:
+        raise ConfigError(
+            f"expected {', '.join(wrong)} to be of kind {kind}, the store says {store.fields[wrong[0]]['kind']}; change the fields in the config"
+        )
+    return present
+
+
+def _plain(node: DictConfig) -> dict:
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]

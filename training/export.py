@@ -1,0 +1,192 @@
+"""A finished run to an artifact: the graph, the contract, the vocabularies and recorded answers.
+
+    python -m training.export run=runs/demo
+
+The graph takes raw ids, times and numbers; everything that is computed from them lies inside it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import Tensor, nn
+
+from training.build import Parts, build
+from training.cli import command
+from training.errors import ArtifactError
+from training.files import write_json
+from training.golden import golden_cases
+from training.models.model import SequenceModel
+from training.sequences.batch import Batch
+from training.sequences.split import DAY
+from training.sequences.store import SequenceStore
+
+FORMAT, VERSION = "revisit-artifact", 1
+UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-01-01T00:00:00Z", "number": "as in the log"}
+REQUIRED = ("item", "event", "timestamp")
+
+console = Console()
+
+
+def export(config: DictConfig) -> Path:
+    """Write the artifact of a run, whole or not at all. Returns its folder; leaves it alone if it is of the same checkpoint already."""
+    run, out = _finished_run(config), Path(config.out)
+    checkpoint = run / "checkpoints/best.ckpt"
+    digest = _sha256(checkpoint)
+    if not config.force and _checkpoint_of(out) == digest:
+        console.print(f"{out} is of this checkpoint already; force=true exports it anew")
+        return out
+    parts = load_run(run)
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(parts.store.path / "vocabulary", aside / "vocabulary")
+    with console.status("Exporting the graph"):
+        write_graph(parts, aside / "model.onnx")
+    with console.status("Recording answers"):
+        cases = golden_cases(parts, num_customers=config.golden_customers)
+        write_json(aside / "golden.json", cases)
+    write_json(aside / "contract.json", contract(parts, aside, name=run.name, tolerance=config.tolerance, checkpoint=digest))
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(aside, out)
+    console.print(f"Artifact: [bold]{out}[/] with {len(cases)} recorded answers")
+    return out
+
+
+def load_run(run: Path) -> Parts:
+    """A run's model with its best weights, and the store it was trained on."""
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", map_location="cpu", weights_only=False)
+    settings = OmegaConf.create(checkpoint["config"])
+    assert isinstance(settings, DictConfig)
+    parts = build(settings, SequenceStore.open(settings.store, verify=True))
+    parts.module.load_state_dict(checkpoint["state_dict"])
+    parts.model.eval()
+    return parts
+
+
+class Servable(nn.Module):
+    """The model as the graph has it: positional tensors in, one question a customer."""
+
+    def __init__(self, model: SequenceModel, fields: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.fields = fields
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        *fields, offsets, now = inputs
+        one_each = torch.arange(now.shape[0] + 1, dtype=torch.int64)
+        answers = self.model(Batch(dict(zip(self.fields, fields, strict=True)), offsets, now, one_each))
+        return tuple(answers.values())
+
+
+def write_graph(parts: Parts, path: Path) -> None:
+    """Export to ONNX, every size dynamic: events, customers."""
+    fields, example = parts.questions.fields, _example(parts)
+    servable = Servable(parts.model, fields).eval()
+    with torch.inference_mode():
+        names = list(parts.model(example))
+    inputs = (*example.fields.values(), example.offsets, example.now)
+    dynamic = {"inputs": tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)}
+    with warnings.catch_warnings():
+        # torch's exporter warns about its own internals, nothing that a user could change
+        warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        program = torch.onnx.export(
+            servable,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            input_names=[*fields, "offsets", "now"],
+            output_names=names,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path)
+
+
+def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpoint: str) -> dict[str, Any]:
+    """contract.json: what goes in, what comes out, in which units, and the digest of every file."""
+    vocabularies = {
+        field: {"file": f"vocabulary/{field}.parquet", "sha256": _sha256(folder / f"vocabulary/{field}.parquet"), "size": vocabulary.size}
+        for field, vocabulary in parts.store.vocabularies.items()
+    }
+    objectives = parts.model.objectives
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {"file": "model.onnx", "sha256": _sha256(folder / "model.onnx")},
+        "checkpoint": {"sha256": checkpoint},
+        "max_events": parts.questions.max_events,
+        "top_k": objectives["next_item"].top_k,
+        "tolerance": tolerance,
+        "purchase_horizon_days": objectives["intent"].horizon / DAY,
+        "inputs": [_input(parts, field) for field in parts.questions.fields],
+        "outputs": [
+            {"name": "item_id", "dtype": "int64", "shape": ["batch", objectives["next_item"].top_k], "unit": "id", "vocabulary": "item"},
+            {
+                "name": "item_score",
+                "dtype": "float32",
+                "shape": ["batch", objectives["next_item"].top_k],
+                "unit": "natural logarithm of a probability",
+            },
+            {"name": "purchase_probability", "dtype": "float32", "shape": ["batch"], "unit": "probability"},
+        ],
+        "vocabularies": vocabularies,
+        "golden": {"file": "golden.json", "sha256": _sha256(folder / "golden.json")},
+        "versions": {package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
+    }
+
+
+def _input(parts: Parts, field: str) -> dict[str, Any]:
+    kind = parts.store.fields[field]["kind"]
+    dtype = {"category": "int64", "time": "int64", "number": "float32"}[kind]
+    entry = {"name": field, "kind": kind, "dtype": dtype, "unit": UNITS[kind], "required": field in REQUIRED}
+    return entry | ({"vocabulary": field} if kind == "category" else {})
+
+
+def _example(parts: Parts) -> Batch:
+    """Three customers of different lengths, from which the exporter learns the shapes."""
+    log = parts.store
+    lengths = log.offsets[1:] - log.offsets[:-1]
+    customers = torch.from_numpy(lengths.argsort(kind="stable"))[[len(lengths) // 4, len(lengths) // 2, 3 * len(lengths) // 4]].numpy()
+    return parts.questions.ask(customers, parts.split.test.until[customers], (lengths[customers] * 0 + 1))
+
+
+def _finished_run(config: DictConfig) -> Path:
+    if not config.run:
+        raise ArtifactError("expected run=FOLDER, received none; for example run=runs/demo")
+    run = Path(config.run)
+    if not (run / "summary.json").exists() or not (run / "checkpoints/best.ckpt").exists():
+        raise ArtifactError(f"expected a finished run in {run}, found none; train it with python -m training.run")
+    return run
+
+
+def _checkpoint_of(out: Path) -> str | None:
+    """The digest of the checkpoint that an artifact was made of, if there is one."""
+    try:
+        return json.loads((out / "contract.json").read_text())["checkpoint"]["sha256"]
+    except (FileNotFoundError, KeyError, json.JSONDecodeError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main(config: DictConfig) -> None:
+    export(config)
+
+
+if __name__ == "__main__":
+    command(main, config_name="export")

@@ -1,0 +1,21 @@
+"""Outputs appear whole: written aside, then renamed."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` to `path` in one step, as readers see it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(text)
+    os.replace(aside, path)
+    return path
+
+
+def write_json(path: Path, content: Mapping[str, Any] | list[Any]) -> Path:
+    """Write JSON, readable by people; NaN is refused, since other readers do not take it."""
+    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,86 @@
+"""The LightningModule: steps and optimiser, nothing else."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from training.models.model import SequenceModel
+from training.sequences.batch import Batch
+
+
+class SequenceModule(pl.LightningModule):
+    """Trains a model on all its objectives together.
+
+    learning_rate rises over `warmup_steps` and then falls in a line to a fiftieth at `total_steps`. Every epoch draws its random numbers
+    from `seed` and the epoch's number alone, so that a resumed run goes on exactly as an uninterrupted one would have.
+    """
+
+    def __init__(
+        self, model: SequenceModel, *, learning_rate: float, weight_decay: float, warmup_steps: int, total_steps: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+        self.seed = seed
+        self._evidence: dict[str, list[dict[str, np.ndarray]]] = {}
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)))
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        context = self.model.represent(batch)
+        total = context.representation.new_zeros(())
+        for name, objective in self.model.objectives.items():
+            summed, count = objective.loss(context, batch.labels[name])
+            # divided by the questions of all processes, not of this one: processes then agree with one process on the same batch
+            loss = summed * self.trainer.world_size / self.trainer.strategy.reduce(count.float(), reduce_op="sum").clamp(min=1)
+            self._log(f"train/{name}_loss", loss, batch, sync_dist=True)
+            total = total + objective.weight * loss
+        self._log("train/loss", total, batch, sync_dist=True)
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        self._evidence = {name: [] for name in self.model.objectives}
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        context = self.model.represent(batch)
+        for name, objective in self.model.objectives.items():
+            summed, count = objective.loss(context, batch.labels[name])
+            loss = np.array([[summed.item(), count.item()]])
+            self._evidence[name].append({"loss": loss, **objective.judge(context, batch.labels[name])})
+
+    def on_validation_epoch_end(self) -> None:
+        total = 0.0
+        for name, objective in self.model.objectives.items():
+            evidence = joined(self._evidence[name])
+            summed, count = evidence.pop("loss").sum(0)
+            loss = summed / max(count, 1)
+            total += objective.weight * loss
+            for metric, value in {"loss": loss, **objective.summarise(evidence)}.items():
+                self.log(f"validation/{name}_{metric}", value, prog_bar=metric in ("ndcg@10", "auroc"), rank_zero_only=True)
+        self.log("validation/loss", total, prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _dataloader: int) -> Batch:
+        return batch.to(device)
+
+    def _share_of_learning_rate(self, step: int) -> float:
+        return min(1.0, (step + 1) / self.warmup_steps) * max(0.02, 1 - step / self.total_steps)
+
+    def _log(self, name: str, value: Tensor, batch: Batch, **options: Any) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.now), prog_bar=name == "train/loss", **options)
+
+
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The evidence of several batches as one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

@@ -1,0 +1,110 @@
+"""What a run tells its readers: its results put into the report's words."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from training.build import Parts
+from training.evaluation.comparison import IntentResult, RankingResult
+from training.evaluation.plots import TimeSpan
+from training.evaluation.report import IntentResults, RankingResults, ReportContents, Story, write_report
+from training.sequences.split import DAY
+from training.showcase import Shown
+
+NUM_STEPS = 4
+
+
+def write_run_report(
+    path: Path,
+    config: DictConfig,
+    parts: Parts,
+    ranking: RankingResult | None,
+    intent: IntentResult | None,
+    shown: Sequence[Shown],
+    summary: Mapping[str, Any],
+    *,
+    curve: Path,
+) -> None:
+    """Write report.html for a run. curve: metrics.csv. summary: what summary.json will hold."""
+    contents = ReportContents(
+        name=config.name,
+        created=summary["finished"],
+        seed=config.seed,
+        store=parts.store.meta,
+        timestamps=parts.store.columns["timestamp"],
+        spans=_spans(parts),
+        metrics=read_curve(curve),
+        ranking=RankingResults(_ranking_question(parts), ranking.metrics, ranking.settings) if ranking else None,
+        intent=IntentResults(_intent_question(parts, intent), intent.bought, intent.probabilities, intent.settings) if intent else None,
+        stories=[_story(customer) for customer in shown],
+        environment=_environment(summary),
+    )
+    write_report(path, contents)
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The learning curve, a row an epoch; figures that an epoch lacks are left out."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _spans(parts: Parts) -> list[TimeSpan]:
+    """The stretches of the time line; where customers differ (leave-one-out), from the earliest to the latest of them."""
+    split, first = parts.split, int(parts.store.columns["timestamp"].min())
+    validation, test = split.validation, split.test
+    return [
+        TimeSpan("training", first, int(split.train_until.max())),
+        TimeSpan("validation", int(validation.now[validation.asked].min()), int(validation.until[validation.asked].max())),
+        TimeSpan("test", int(test.now[test.asked].min()), int(test.until[test.asked].max())),
+    ]
+
+
+def _ranking_question(parts: Parts) -> str:
+    when = f"on {_date(int(parts.split.test.now[0]) + 1)}" if parts.split.kind == "time" else "right after the last step but one"
+    return f"Asked {when}: which items will the customer's next basket hold? Items bought before stay in the ranking."
+
+
+def _intent_question(parts: Parts, intent: IntentResult) -> str:
+    horizon = parts.model.objectives["intent"].horizon / DAY
+    moment = _date(int(parts.split.test.now[0]) + 1)
+    return f"Asked on {moment}: will the customer buy within {horizon:g} days? {100 * intent.bought.mean():.1f} % of {len(intent.bought):,} did."
+
+
+def _story(shown: Shown) -> Story:
+    steps = [
+        (time, [named(event) for event in events]) for time, events in groupby(shown.last_events, key=lambda event: event["timestamp"])
+    ]
+    names = {entry["item"]: named(entry) for entry in [*shown.predicted, *shown.taken]}
+    return Story(
+        customer=shown.customer,
+        history=[(_date(time), items) for time, items in steps[-NUM_STEPS:]],
+        predicted=[names[entry["item"]] for entry in shown.predicted],
+        came=[names[entry["item"]] for entry in shown.taken],
+        chances=shown.purchase_probability,
+        came_back=shown.bought,
+    )
+
+
+def named(entry: Mapping[str, Any]) -> str:
+    """An item for people. The key stays beside the name, since different items may have the same one."""
+    return entry["name"] if entry["name"] == entry["item"] else f"{entry['name']} ({entry['item']})"
+
+
+def _environment(summary: Mapping[str, Any]) -> dict[str, str]:
+    versions = {name: str(version) for name, version in summary["versions"].items()}
+    return {
+        "hardware": summary["hardware"],
+        "seed": str(summary["seed"]),
+        "best epoch": str(summary["best_epoch"]),
+        "training": f"{summary['seconds']['train']:,.0f} s",
+        **versions,
+    }
+
+
+def _date(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).date().isoformat()

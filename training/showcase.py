@@ -1,0 +1,121 @@
+"""A few customers with names: their last events, what was predicted for them and what came."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from training.build import Parts
+from training.evaluation.comparison import IntentResult, RankingResult
+from training.sequences.future import Future
+from training.sequences.history import History, keep_last, take
+from training.sequences.split import DAY
+
+NUM_LAST_EVENTS = 12
+MIN_EVENTS = 20
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One customer at the test moment. events: {field: raw values} up to it, as a caller of the server would send them.
+
+    last_events, predicted and taken (what the next basket held) carry names for people.
+    """
+
+    customer: str
+    now: int
+    events: dict[str, list[Any]]
+    last_events: list[dict[str, Any]]
+    predicted: list[dict[str, Any]]
+    taken: list[dict[str, Any]]
+    purchase_probability: dict[str, float]
+    bought: bool | None
+    horizon_days: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def showcase(config: DictConfig, parts: Parts, ranking: RankingResult | None, intent: IntentResult | None) -> list[Shown]:
+    """Customers drawn by the seed alone from those with some history whom something followed: not the ones that flatter."""
+    if ranking is None or not config.showcase:
+        return []
+    enough = ranking.customers[np.diff(parts.store.offsets)[ranking.customers] >= MIN_EVENTS]
+    pool = enough if len(enough) else ranking.customers
+    chosen = np.random.default_rng(config.seed).choice(pool, min(config.showcase, len(pool)), replace=False)
+    return [show(parts, int(position), intent) for position in chosen]
+
+
+def show(parts: Parts, position: int, intent: IntentResult | None) -> Shown:
+    """What is known and said of the customer at `position` at the test moment."""
+    now = parts.split.test.now[position]
+    history = keep_last(History.at(take(parts.store, np.array([position])), now), parts.questions.max_events)
+    answers = _answers(parts, position, now)
+    items = answers["item_id"][0].tolist() if "item_id" in answers else []
+    objective = parts.model.objectives["next_item"]
+    future = Future.after(
+        parts.store, kinds=objective.kinds, now=np.array([now]), owner=np.array([position]), until=parts.split.test.until[[position]]
+    )
+    keys = parts.store.vocabularies["item"].keys
+    place = int(np.searchsorted(intent.customers, position)) if intent is not None else -1
+    known = intent is not None and place < len(intent.customers) and intent.customers[place] == position
+    return Shown(
+        customer=parts.store.customers[position],
+        now=int(now),
+        events=raw_events(parts, history),
+        last_events=_last_events(parts, history),
+        predicted=[
+            {"item": keys[item], "name": item_name(parts, item), "score": float(score)}
+            for item, score in zip(items[:10], answers["item_score"][0].tolist(), strict=False)
+        ],
+        taken=[{"item": keys[item], "name": item_name(parts, item)} for item in future.items(whole_window=False)[0]],
+        purchase_probability={name: float(values[place]) for name, values in intent.probabilities.items()} if known else {},
+        bought=bool(intent.bought[place]) if known else None,
+        horizon_days=intent_horizon_days(parts),
+    )
+
+
+def raw_events(parts: Parts, history: History) -> dict[str, list[Any]]:
+    """Events as a caller sends them: keys for ids, None for missing numbers."""
+    return {field: _raw(parts, field, history.columns[field]) for field in parts.questions.fields}
+
+
+def item_name(parts: Parts, item: int) -> str:
+    """The item's name where the log has one, otherwise its key."""
+    vocabulary = parts.store.vocabularies["item"]
+    names: Sequence[str] = vocabulary.attributes.get("name", [])
+    return (names[item] if item < len(names) else "") or vocabulary.keys[item]
+
+
+def intent_horizon_days(parts: Parts) -> float | None:
+    """The horizon of intent in days, where that is an objective."""
+    return parts.model.objectives["intent"].horizon / DAY if "intent" in parts.model.objectives else None
+
+
+def _answers(parts: Parts, position: int, now: int) -> dict[str, torch.Tensor]:
+    batch = parts.questions.ask(np.array([position]), np.array([now]), np.array([1]))
+    parts.model.eval()
+    with torch.inference_mode():
+        return parts.model(batch)
+
+
+def _raw(parts: Parts, field: str, column: np.ndarray) -> list[Any]:
+    if field in parts.store.vocabularies:
+        keys = parts.store.vocabularies[field].keys
+        return [keys[index] for index in column]
+    if column.dtype == np.int64:
+        return column.tolist()
+    return [None if np.isnan(value) else float(value) for value in column]
+
+
+def _last_events(parts: Parts, history: History) -> list[dict[str, Any]]:
+    keys = parts.store.vocabularies["item"].keys
+    events = parts.store.vocabularies["event"].keys
+    columns = {field: history.columns[field][-NUM_LAST_EVENTS:] for field in ("timestamp", "event", "item")}
+    return [
+        {"timestamp": int(time), "event": events[event], "item": keys[item], "name": item_name(parts, int(item))}
+        for time, event, item in zip(columns["timestamp"], columns["event"], columns["item"], strict=True)
+    ]
