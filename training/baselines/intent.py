@@ -65,7 +65,7 @@ def intent_baselines(
     of the validation horizon; what it holds beyond isn't looked at.
     """
     activity = Activity.of(history, intent_events=intent_events, event_names=event_names)
-    moments = _moments(int(activity.first_seen.min(initial=validation_now)), validation_now, horizon)
+    moments = _moments(int(activity.steps.timestamp.min(initial=validation_now)), validation_now, horizon)
     train = Snapshots.take(activity, track(moments, description="Features of past moments"), horizon=horizon)
     validation = Snapshots.take(activity, [validation_now], horizon=horizon)
     for name, snapshots in (("training", train), ("validation", validation)):

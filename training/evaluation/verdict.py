@@ -1,0 +1,148 @@
+"""The model against every baseline: by how much it is better or worse, and whether that could be chance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from training.errors import ConfigError
+from training.evaluation.bootstrap import Interval, auroc_difference, auroc_interval, mean_interval
+
+MODEL = "model"
+METRIC_NAMES = {
+    "ndcg@10": "NDCG@10",
+    "hr@10": "HR@10",
+    "mrr": "MRR",
+    "recall@20": "Recall@20",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",
+}
+
+
+class Verdict(IntEnum):
+    """What the model does, worst first."""
+
+    LOSES = 0
+    LEVEL = 1
+    BEATS = 2
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One line of a contest. difference: the model minus this baseline, None for the model itself."""
+
+    name: str
+    value: Interval
+    difference: Interval | None = None
+
+    @property
+    def margin(self) -> Interval:
+        """The difference of a baseline."""
+        assert self.difference is not None, "the model has no margin over itself"
+        return self.difference
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the model does against this baseline."""
+        if self.margin.includes_zero:
+            return Verdict.LEVEL
+        return Verdict.BEATS if self.margin.low > 0 else Verdict.LOSES
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One metric (greater is better) of the model, which comes first, and of its baselines over the same customers."""
+
+    metric: str
+    contestants: list[Contestant]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the verdicts against the baselines."""
+        return min(baseline.verdict for baseline in self.contestants[1:])
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with the margin and its 95% interval."""
+        metric, decisive = metric_name(self.metric), [one for one in self.contestants[1:] if one.verdict == self.verdict]
+        if self.verdict is Verdict.LOSES:
+            return f"The model loses on {metric} to {_listed(decisive)}."
+        if self.verdict is Verdict.LEVEL:
+            return f"The model is not distinguishable on {metric} from {_listed(decisive)}."
+        strongest = max(decisive, key=lambda one: one.value.value)
+        return f"The model beats every baseline on {metric}; the strongest, {contestant_name(strongest.name)},{_by(strongest)}."
+
+
+def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, metric: str = "ndcg@10", seed: int) -> Contest:
+    """per_customer: {contestant: {metric: [customers]}}, one of them "model", all over the same customers in the same order."""
+    values = {name: np.asarray(of[metric], dtype=np.float64) for name, of in per_customer.items()}
+    _check(values)
+    contestants = [Contestant(MODEL, mean_interval(values[MODEL], seed=seed))]
+    for name in _baselines(values):
+        difference = mean_interval(values[MODEL] - values[name], seed=seed)
+        contestants.append(Contestant(name, mean_interval(values[name], seed=seed), difference))
+    return Contest(metric, contestants)
+
+
+def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, seed: int) -> Contest:
+    """AUROC. labels: bool [customers]; probabilities: {contestant: [customers]}, one of them "model"."""
+    _check(probabilities, size=len(labels))
+    contestants = [Contestant(MODEL, auroc_interval(labels, probabilities[MODEL], seed=seed))]
+    for name in _baselines(probabilities):
+        difference = auroc_difference(labels, probabilities[MODEL], probabilities[name], seed=seed)
+        contestants.append(Contestant(name, auroc_interval(labels, probabilities[name], seed=seed), difference))
+    return Contest("auroc", contestants)
+
+
+def verdict_lines(contests: list[Contest]) -> list[str]:
+    """One sentence a contest, the worst news first."""
+    return [contest.sentence for contest in sorted(contests, key=lambda contest: contest.verdict)]
+
+
+def metric_name(metric: str) -> str:
+    """`ndcg@10` is NDCG@10, `calibration_error` is Calibration error."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def contestant_name(name: str) -> str:
+    """`buy_again` is buy again, `rfm` is RFM."""
+    return "RFM" if name == "rfm" else name.replace("_", " ")
+
+
+def _baselines(contestants: Mapping[str, object]) -> list[str]:
+    return [name for name in contestants if name != MODEL]
+
+
+def _check(values: Mapping[str, np.ndarray], *, size: int | None = None) -> None:
+    if MODEL not in values or len(values) < 2:
+        raise ConfigError(f"expected the results of {MODEL!r} and of at least one baseline, received {', '.join(values) or 'none'}")
+    sizes = {name: len(array) for name, array in values.items()}
+    if len({*sizes.values(), size or len(values[MODEL])}) > 1:
+        raise ConfigError(f"expected results over the same {size or len(values[MODEL])} customers, received {sizes}")
+    missing = [name for name, array in values.items() if np.isnan(array).any()]
+    if missing:
+        raise ConfigError(
+            f"expected a number for every customer, received NaN from {', '.join(missing)}; leave out who can't be answered for"
+        )
+
+
+def _listed(baselines: list[Contestant]) -> str:
+    return " and ".join(f"{contestant_name(one.name)}{_by(one)}" for one in baselines)
+
+
+def _by(baseline: Contestant) -> str:
+    """A loss or a gain by its size; a difference that may be nothing with its sign."""
+    value, low, high = baseline.margin
+    if baseline.verdict is Verdict.LOSES:
+        value, low, high = -value, -high, -low
+    if baseline.verdict is Verdict.LEVEL:
+        return f" (difference {signed(value)}, 95% interval {signed(low)} to {signed(high)})"
+    return f" by {value:.4f} (95% interval {low:.4f} to {high:.4f})"
+
+
+def signed(number: float) -> str:
+    """+0.0123 or −0.0123."""
+    return f"{number:+.4f}".replace("-", "−")
