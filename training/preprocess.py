@@ -55,7 +55,7 @@ def _data(config: DictConfig) -> dict[str, Any]:
     if "data" not in config:
         raise ConfigError("data=LOG: expected the name of a log, found none; --help lists them")
     if missing := OmegaConf.missing_keys(config.data):
-        raise ConfigError(f"data: expected a value for {', '.join(sorted(missing))}; set data.{min(missing)}=VALUE")
+        raise ConfigError(f"expected a value for {', '.join(sorted(missing))}, found none; set {min(missing)}=VALUE")
     data: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(config.data, resolve=True)))
     return data
 

@@ -24,6 +24,7 @@ CANONICAL: dict[str, Kind] = {
     "dwell_seconds": "number",
     "query": "category",
 }
+RESERVED = (*CANONICAL, "source", "row", "reason", "now", "offsets")
 REQUIRED = ("customer", "timestamp", "event", "item")
 NEVER_NEGATIVE = ("price", "quantity", "dwell_seconds")
 ISO = "iso"
@@ -128,10 +129,19 @@ def log_from_config(config: Mapping[str, Any]) -> Log:
     log = _build(Log, config, "data")
     sources = {name: _source(spec, f"data.sources.{name}", log) for name, spec in _mapping(log.sources, "data.sources").items()}
     items = {name: _item_table(spec, f"data.items.{name}") for name, spec in _mapping(log.items, "data.items").items()}
+    _check_fields(log.fields)
     time_range = _build(TimeRange, log.time_range, "data.time_range") if log.time_range else None
     if not sources:
         raise ConfigError("data.sources: expected at least one source, found none")
     return replace(log, sources=sources, items=items, time_range=time_range)
+
+
+def _check_fields(declared: Mapping[str, str]) -> None:
+    for name, kind in _mapping(declared, "data.fields").items():
+        if kind not in ("category", "number"):
+            raise ConfigError(f"data.fields.{name}: expected category or number, found {kind!r}")
+        if name in RESERVED or name.startswith("_"):
+            raise ConfigError(f"data.fields: {name!r} is a name that the store needs for itself; choose another")
 
 
 def _source(spec: Any, where: str, log: Log) -> Source:

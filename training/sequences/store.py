@@ -159,9 +159,8 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     """store.json of the store at `path`. Raises StoreError where it is missing, unreadable or of another version."""
     file = Path(path) / META
     if not file.is_file():
-        raise StoreError(
-            f"{path}: no sequence store there ({META} is missing); make one with `python -m training.preprocess data=LOG out={path}`"
-        )
+        remedy = f"make one with `python -m training.preprocess data=LOG out={path}`"
+        raise StoreError(f"{path}: expected a sequence store, found no {META}; {remedy}")
     try:
         meta = json.loads(file.read_text())
     except ValueError as error:
