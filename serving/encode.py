@@ -22,6 +22,9 @@ MISSING = 0
 UNKNOWN = 1
 NUM_RESERVED = 2
 
+# What stands for a field that a request leaves out. The time can be left out only with the events.
+_ABSENT: dict[str, tuple[float, type]] = {"category": (MISSING, np.int64), "time": (0, np.int64), "number": (np.nan, np.float32)}
+
 # Seconds, milliseconds and nanoseconds of our time fall outside these bounds when they are read as microseconds.
 _EARLIEST_LIKELY = 10**13  # April 1970
 _LATEST_LIKELY = 10**17  # the year 5138
@@ -93,12 +96,11 @@ class Encoder:
         return order[_first_kept(ordered[:end], self._max_events) : end]
 
     def _encoded(self, field: Field, column: np.ndarray | None, order: np.ndarray) -> np.ndarray:
-        if field.kind == "category":
-            if column is None:
-                return np.full(len(order), MISSING, dtype=np.int64)
-            return self._ids[field.vocabulary].look_up(column[order], field.name)
         if column is None:
-            return np.full(len(order), np.nan, dtype=np.float32)
+            value, dtype = _ABSENT[field.kind]
+            return np.full(len(order), value, dtype=dtype)
+        if field.kind == "category":
+            return self._ids[field.vocabulary].look_up(column[order], field.name)
         return column[order]
 
 

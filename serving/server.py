@@ -36,7 +36,8 @@ _SHARED_MEMORY = Path("/dev/shm")
 class TritonServer:
     """A running Triton, as a context manager; usable once.
 
-    Addresses: `http_url` and `grpc_url` are host:port, as tritonclient wants them; `metrics_url` is a whole URL.
+    `http_url` and `grpc_url` are host:port, as tritonclient wants them; `metrics_url` is a whole URL; `name` and `version` are what
+    the server says of itself.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class TritonServer:
         self._cleanup = contextlib.ExitStack()
         # Triton names its shared memory after this prefix, so that ours can be told from others'.
         self._region = f"revisit-{os.getpid()}-{self._ports['http']}-"
-        self.version = ""
+        self.name = self.version = ""
 
     @property
     def http_url(self) -> str:
@@ -135,8 +136,9 @@ class TritonServer:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise ServerError(f"expected Triton to start, but it ended with code {self._process.returncode}: {self._complaints()}")
-            if self._responds("/v2/health/ready"):
-                self.version = json.loads(self._responds("/v2") or "{}").get("version", "")
+            if self._responds("/v2/health/ready") and (about := self._responds("/v2")):
+                document = json.loads(about)
+                self.name, self.version = document["name"], document["version"]
                 return
             time.sleep(_POLL_S)
         raise ServerError(f"expected Triton to be ready within {self._start_timeout_s:g} s, it is not: {self._complaints()}")

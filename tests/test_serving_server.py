@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from helpers_serving import DAY, NOW, expected_answer, random_events, server_environment_or_skip, write_toy_artifact
+from helpers_serving import DAY, NOW, expected_answer, processes_about, random_events, server_environment_or_skip, write_toy_artifact
 from tritonclient.utils import InferenceServerException
 
 from serving import client as client_command
@@ -234,17 +234,6 @@ def statistics(server: TritonServer) -> dict[str, int]:
             connection.close()
             return counts
         time.sleep(0.1)
-
-
-def processes_about(repository: Path) -> list[str]:
-    """Command lines of living processes that name the repository."""
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:  # it ended meanwhile
-            continue
-    return [line for line in lines if str(repository) in line]
 
 
 def regions_of(process_id: int) -> list[Path]:
