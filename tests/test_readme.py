@@ -42,14 +42,26 @@ def blocks(page: str, languages: set[str]) -> list[str]:
 
 
 def commands(name: str, page: str) -> list[Command]:
-    """The commands in a page's shell blocks, in order; lines joined at a backslash, parted at && and |."""
+    """The commands in a page's shell blocks, fenced or indented, in order; lines joined at a backslash, parted at && and |."""
+    indented = re.findall(r"^ {4}((?:make|python -m) .*)$", page, re.MULTILINE)
     found = []
-    for line in "\n".join(blocks(page, SHELLS)).replace("\\\n", " ").splitlines():
+    for line in "\n".join([*blocks(page, SHELLS), *indented]).replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|\|", line):
             words = shlex.split(part.removeprefix("$ "), comments=True)
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words = words[1:]
             found += [Command(name, tuple(words))] if words else []
+    return found
+
+
+def shown_configs(page: str) -> dict[str, str]:
+    """The configs that a page has its reader write: a line that names the file and `conf/<group>` and ends in a colon, then the file."""
+    shown = re.findall(r"^(.*`[^`]*\.yaml`.*):\n+```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = {}
+    for line, body in shown:
+        group, name = re.search(r"conf/(\w+)", line), re.search(r"(\w+\.yaml)", line)
+        if group and name:
+            found[f"{group[1]}/{name[1]}"] = body
     return found
 
 
@@ -68,21 +80,15 @@ def help_of(module: str) -> str:
     return done.stdout
 
 
-def examples(page: str, folder: Path) -> None:
-    """Write each config that a page shows under its name (first line `# conf/...yaml`) into `folder`, as a reader would into conf/."""
-    for body in blocks(page, {"yaml"}):
-        if shown := re.match(r"# conf/(\S+\.yaml)", body):
-            path = folder / shown[1]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(body)
-
-
 def test_commands_are_found_in_a_page() -> None:
-    page = "```bash\n$ make demo  # first\nA=1 python -m training.run \\\n  data=x && cd y\n```\n```yaml\nnot: a command\n```\n"
+    page = (
+        "```bash\n$ make demo  # first\nA=1 python -m training.run \\\n  data=x && cd y\n```\n```yaml\nnot: a command\n```\n    make test\n"
+    )
     assert [command.words for command in commands("page", page)] == [
         ("make", "demo"),
         ("python", "-m", "training.run", "data=x"),
         ("cd", "y"),
+        ("make", "test"),
     ]
 
 
@@ -104,7 +110,9 @@ def test_every_module_explains_itself(module: str) -> None:
 def test_every_setting_composes(command: Command, tmp_path: Path) -> None:
     source = (ROOT / f"{str(command.module).replace('.', '/')}.py").read_text()
     config_name = re.findall(r'config_name="(\w+)"', source)[0]
-    examples((ROOT / command.page).read_text(), tmp_path)
+    for name, body in shown_configs((ROOT / command.page).read_text()).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(body)
     settings = [word for word in command.words[3:] if not word.startswith("-")]
     with initialize_config_module("conf", version_base="1.3"):
         compose(config_name, overrides=[*settings, f"hydra.searchpath=[file://{tmp_path}]"])
@@ -120,7 +128,7 @@ def test_every_flag_is_in_the_help(command: Command) -> None:
 def test_every_link_and_file_is_there(page: Path) -> None:
     text = page.read_text()
     links = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
-    shown = {f"conf/{name}" for body in blocks(text, {"yaml"}) for name in re.findall(r"\A# conf/(\S+\.yaml)", body)}
+    shown = {f"conf/{name}" for name in shown_configs(text)}
     paths = {path for path in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if (ROOT / path.partition("/")[0]).exists()} - shown
     made = {path for path in paths if path.startswith(("runs/", "stores/"))}
     assert [link for link in sorted(links) if not (page.parent / link).exists()] == []
