@@ -29,7 +29,7 @@ def log_of(customers: list[list[tuple[float, int]]], *, event: int = PURCHASE, *
 def random_log(*, seed: int, num_customers: int = 60, num_items: int = 30, days: int = 200) -> History:
     """Customers with a rhythm and favourites of their own, baskets, views and prices; the last one never comes."""
     random = np.random.default_rng(seed)
-    gap, favourite = random.uniform(2, 25, num_customers), random.integers(2, num_items, num_customers)
+    gap, favourite = np.exp(random.uniform(0.5, 4.5, num_customers)), random.integers(2, num_items, num_customers)
     num_steps = np.minimum((days / gap).astype(int), 60)
     num_steps[-1] = 0
     step_customer = np.repeat(np.arange(num_customers), num_steps)
@@ -49,7 +49,7 @@ def random_log(*, seed: int, num_customers: int = 60, num_items: int = 30, days:
     )
 
 
-def report_contents(*, model_ndcg: float = 0.26, model_skill: float = 2.0, num_customers: int = 400, seed: int = 0) -> ReportContents:
+def report_contents(*, model_ndcg: float = 0.26, model_skill: float = 4.0, num_customers: int = 400, seed: int = 0) -> ReportContents:
     """A made-up run: the baselines' NDCG@10 lies around 0.2, their skill at intent around 1.5."""
     random = np.random.default_rng(seed)
     luck = random.beta(1.2, 4, num_customers)

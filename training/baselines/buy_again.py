@@ -58,7 +58,7 @@ class BuyAgain:
 def _days_before_the_latest(history: History, customers: np.ndarray, row: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Days from each event to its customer's latest: float64 [M]. Days to the moment would order a customer's items the same."""
     timestamp = history.columns["timestamp"]
-    return (timestamp[history.offsets[customers + 1] - 1][row] - timestamp[index]) / DAY
+    return (timestamp[history.offsets[customers[row] + 1] - 1] - timestamp[index]) / DAY
 
 
 def _closeness(age: np.ndarray, of_event: np.ndarray, *, num_pairs: int) -> np.ndarray:
