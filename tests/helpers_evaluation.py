@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from training.baselines.ranker import DAY
 from training.evaluation.plots import TimeSpan
 from training.evaluation.report import IntentResults, RankingResults, ReportContents, Story
 from training.sequences.history import History, offsets_of
+from training.sequences.split import DAY
 
 VIEW, PURCHASE = 2, 3
 EVENT_NAMES = ["", "", "view", "purchase"]

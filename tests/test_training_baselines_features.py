@@ -5,8 +5,8 @@ import pytest
 from helpers_evaluation import EVENT_NAMES, PURCHASE, START, VIEW, log_of, random_log
 
 from training.baselines.features import Activity, customer_features
-from training.baselines.ranker import DAY
 from training.sequences.history import History
+from training.sequences.split import DAY
 
 KIND = {"intent_events": np.array([PURCHASE]), "event_names": EVENT_NAMES}
 

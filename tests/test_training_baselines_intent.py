@@ -7,11 +7,11 @@ from sklearn.metrics import roc_auc_score
 
 from training.baselines.features import Activity
 from training.baselines.intent import IntentBaseline, intent_baselines
-from training.baselines.ranker import DAY
 from training.baselines.rfm import rfm_scores
 from training.baselines.snapshots import Snapshots
 from training.errors import ConfigError
 from training.sequences.history import History
+from training.sequences.split import DAY
 
 KIND = {"intent_events": np.array([PURCHASE]), "event_names": EVENT_NAMES}
 VALIDATION, TEST, HORIZON = START + 150 * DAY, START + 175 * DAY, 7 * DAY

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.baselines.ranker import DAY, over_popularity, popularity_scores, wanted_by
+from training.baselines.ranker import over_popularity, popularity_scores, wanted_by
 from training.sequences.history import History
+from training.sequences.split import DAY
 
 
 @dataclass(frozen=True)

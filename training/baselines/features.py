@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.baselines.ranker import DAY
 from training.sequences.history import History, customer_of_event, step_starts
+from training.sequences.split import DAY
 
 WINDOWS_DAYS = (7, 14, 28, 91, 182, 365)
 NUM_WEEKS = 12

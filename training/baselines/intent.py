@@ -9,11 +9,11 @@ from rich.progress import track
 
 from training.baselines.boosted_trees import BoostedTrees
 from training.baselines.features import Activity
-from training.baselines.ranker import DAY
 from training.baselines.rfm import Rfm
 from training.baselines.snapshots import Snapshots
 from training.errors import ConfigError
 from training.sequences.history import History
+from training.sequences.split import DAY
 
 STEP_DAYS = 7
 MAX_SNAPSHOTS = 26  # half a year of weekly moments: more changed no AUROC on a year of groceries and took twice as long

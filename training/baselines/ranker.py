@@ -7,8 +7,8 @@ import numpy as np
 
 from training.evaluation.ranking import ScoredChunk, ranking_metrics
 from training.sequences.history import History, offsets_of
+from training.sequences.split import DAY
 
-DAY = 86_400_000_000  # µs
 CHUNK = 256
 _BELOW = -2000.0  # under every score of a baseline's own
 
