@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from helpers_serving import DAY, NOW, expected_answer, processes_about, random_events, server_environment_or_skip, write_toy_artifact
+from helpers_serving import DAY, NOW, TOP_K, expected_answer, processes_about, random_events, server_environment_or_skip, write_toy_artifact
 from tritonclient.utils import InferenceServerException
 
 from serving import client as client_command
@@ -176,6 +178,31 @@ def test_the_command_prints_the_answer_as_json(server: TritonServer, tmp_path: P
     printed, expected = json.loads(capsys.readouterr().out), expected_answer(events, NOW)
     assert [entry["item"] for entry in printed["items"]] == expected["item"][:3]
     assert printed["purchase_probability"] == pytest.approx(expected["purchase_probability"], abs=1e-6)
+
+
+def test_the_pages_examples_run(server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    page = page.replace("127.0.0.1:8000", server.http_url).replace("127.0.0.1:8001", server.grpc_url).replace(', "quantity": 2', "")
+    page = page.replace(', "quantity": 1', "").replace("top_k=5", "top_k=2")
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(snippet, {})
+    assert "buys again within the horizon: " in capsys.readouterr().out
+    events, request = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "history.json").write_text(events)
+    client_command.main(["--url", server.http_url, "--events", str(tmp_path / "history.json"), "--now", "2017-12-01"])
+    assert len(json.loads(capsys.readouterr().out)["items"]) == TOP_K
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/toy/infer", data=request.encode()) as answer:
+        outputs = {output["name"]: output["data"] for output in json.load(answer)["outputs"]}
+    expected = expected_answer({"item": ["1082185"], "event": ["purchase"], "timestamp": [1511197500000000]}, 1512086400000000)
+    assert outputs["item"] == expected["item"]
+    np.testing.assert_allclose(outputs["purchase_probability"], expected["purchase_probability"], atol=1e-6)
+
+
+def test_the_metrics_count_requests_and_batches(server: TritonServer) -> None:
+    with urllib.request.urlopen(server.metrics_url) as page:
+        metrics = page.read().decode()
+    for name in ("nv_inference_request_success", "nv_inference_exec_count", "nv_inference_queue_duration_us"):
+        assert f'{name}{{model="toy"' in metrics
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
