@@ -36,7 +36,7 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     split = make_split(store, **{"kind": "time", **_plain(config.data.split)})
     facts = Facts.of(store, store.vocabularies, split.train_until)
     fields = fields_read(config, store)
-    objectives = {name: instantiate(settings, facts=facts) for name, settings in config.objectives.items()}
+    objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     model = SequenceModel(_features(config, store, facts), instantiate(config.encoder), objectives)
     questions = Questions(store, fields=fields, max_events=config.max_events, objectives=objectives)
     moments = instantiate(config.moments)
@@ -59,7 +59,7 @@ def make_trainer(config: DictConfig, **options: object) -> object:
         raise DeviceError(
             "expected a CUDA GPU for trainer=gpu, found none; use trainer=cpu, or a machine with a GPU and the extra revisit[gpu]"
         )
-    return instantiate(config.trainer, **options)
+    return instantiate(config.trainer, _partial_=True)(**options)
 
 
 def _features(config: DictConfig, store: SequenceStore, facts: Facts) -> Features:

@@ -11,7 +11,7 @@ def write_text(path: Path, text: str) -> Path:
     """Write `text` to `path` in one step, as readers see it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".partial")
-    aside.write_text(text)
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
     return path
 

@@ -71,9 +71,6 @@ class SequenceModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _dataloader: int) -> Batch:
-        return batch.to(device)
-
     def _share_of_learning_rate(self, step: int) -> float:
         return min(1.0, (step + 1) / self.warmup_steps) * max(0.02, 1 - step / self.total_steps)
 

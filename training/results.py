@@ -93,4 +93,6 @@ def _ranking_summary(result: RankingResult | None) -> dict[str, Any]:
 def _intent_summary(result: IntentResult | None) -> dict[str, Any]:
     if result is None:
         return {}
-    return {name: outcome_metrics(result.bought, probabilities) for name, probabilities in result.probabilities.items()}
+    metrics = {name: outcome_metrics(result.bought, probabilities) for name, probabilities in result.probabilities.items()}
+    # where all customers did the same there is no AUROC; JSON has no NaN
+    return {name: {metric: None if np.isnan(value) else value for metric, value in of.items()} for name, of in metrics.items()}

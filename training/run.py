@@ -65,7 +65,7 @@ def trainer_for(config: DictConfig, out: Path) -> pl.Trainer:
             enable_version_counter=False,
         ),
     ]
-    if config.trainer.get("enable_progress_bar", True):
+    if config.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
     return make_trainer(
         config,
@@ -74,7 +74,7 @@ def trainer_for(config: DictConfig, out: Path) -> pl.Trainer:
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,  # each epoch draws its own moments
         use_distributed_sampler=False,  # batches are already shared out
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         enable_model_summary=False,
     )
 

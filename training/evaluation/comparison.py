@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from rich.progress import track
+from torch.utils.data import DataLoader
 
 from training.baselines.intent import intent_baselines
 from training.baselines.ranker import RankingQuestion, evaluate_ranker
@@ -48,7 +49,7 @@ def judge(
     evidence: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in model.objectives}
     model.eval()
     with torch.inference_mode():
-        for batch in track(batches, description="Asking the model"):
+        for batch in track(DataLoader(batches, batch_size=None), description="Asking the model"):
             context = model.represent(batch)
             for name, objective in model.objectives.items():
                 evidence[name].append(objective.judge(context, batch.labels[name]))

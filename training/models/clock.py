@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 MICROSECONDS_PER_DAY = 86_400_000_000
-CALENDAR_SIZE = 9
+CALENDAR_SIZE = 11
 
 
 def days(microseconds: Tensor) -> Tensor:
     """A span of time in days, float32; negative spans count as zero."""
-    return microseconds.clamp(min=0).to(torch.float32) / MICROSECONDS_PER_DAY
+    # clamped as a float: ONNX Runtime's Clip of int64 was seen to turn 2^31 to 2^32 µs into zero
+    return (microseconds.to(torch.float32) / MICROSECONDS_PER_DAY).clamp(min=0)
 
 
 def log_days(microseconds: Tensor) -> Tensor:
@@ -18,9 +19,15 @@ def log_days(microseconds: Tensor) -> Tensor:
 
 
 def calendar(moment: Tensor) -> Tensor:
-    """Day of the week (one of seven, Monday first) and the time of day on a circle, in UTC: [..., 9]."""
-    day = torch.div(moment, MICROSECONDS_PER_DAY, rounding_mode="floor")
-    weekday = torch.remainder(day + 3, 7)  # 1970-01-01 was a Thursday
-    angle = days(moment - day * MICROSECONDS_PER_DAY) * (2 * torch.pi)
-    circle = torch.stack([angle.sin(), angle.cos()], -1)
-    return torch.cat([(weekday[..., None] == torch.arange(7, device=moment.device)).to(torch.float32), circle], -1)
+    """Day of the week (one of seven, Monday first) and nearness to midnight, six, noon and eighteen o'clock, in UTC: [..., 11].
+
+    Only remainders of integers and comparisons: a division would go through floating point in the exported graph, where a moment just before
+    midnight would fall on another day.
+    """
+    in_week = torch.remainder(moment + 3 * MICROSECONDS_PER_DAY, 7 * MICROSECONDS_PER_DAY)  # 1970-01-01 was a Thursday
+    midnights = torch.arange(7, device=moment.device) * MICROSECONDS_PER_DAY
+    weekday = (in_week[..., None] >= midnights) & (in_week[..., None] < midnights + MICROSECONDS_PER_DAY)
+    quarters = torch.arange(4, device=moment.device) * (MICROSECONDS_PER_DAY // 4)
+    half = MICROSECONDS_PER_DAY // 2
+    from_quarter = (torch.remainder(moment[..., None] - quarters + half, MICROSECONDS_PER_DAY) - half).abs()
+    return torch.cat([weekday.to(torch.float32), (1 - 4 * days(from_quarter)).clamp(min=0)], -1)

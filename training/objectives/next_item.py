@@ -55,14 +55,18 @@ class NextItem(Objective):
         return {"items": items, "offsets": offsets}
 
     def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Cross-entropy against the items of the next basket, each basket weighing the same however large."""
+        """Cross-entropy against the items of the next basket.
+
+        A basket of n items weighs √n: were it n, a few large baskets would decide everything; were it 1, what people buy in a hurry would.
+        """
         items, counts = labels["items"], labels["offsets"].diff()
         chosen = counts > 0
         if self.training:
             chosen = chosen & (_place_within(context.batch.question_offsets, len(counts)) % self.every == 0)
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
         log_p = self._log_probability(context.only(chosen), items, ragged.offsets_of_lengths(counts))
-        return -(log_p / counts.repeat_interleave(counts)).sum(), chosen.sum()
+        weight = counts.repeat_interleave(counts) ** -0.5
+        return -(log_p * weight).sum(), weight.sum()
 
     def _log_probability(self, context: Context, items: Tensor, offsets: Tensor) -> Tensor:
         """log P of some items [N] of each question, without the scores of all the others: [N]."""

@@ -1,10 +1,9 @@
 """The batches of training, validation and test, from a log and its split. The same seed and epoch give the same batches on any number of processes."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, IterableDataset
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from training.sequences.batch import Batch
 from training.sequences.history import History, Log, keep_last, take
@@ -13,7 +12,7 @@ from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
 
 
-class TrainingBatches(IterableDataset[Batch]):
+class TrainingBatches(Dataset[Batch]):
     """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments."""
 
     def __init__(
@@ -36,22 +35,22 @@ class TrainingBatches(IterableDataset[Batch]):
         self.rank, self.num_ranks = rank, num_ranks
         self.num_events = History.at(questions.log, split.train_until).num_events
         self.customers = np.flatnonzero(self.num_events)
+        self.groups = self._groups()
 
     def __len__(self) -> int:
-        return -(-len(self.customers) // self.customers_per_batch)
+        return len(self.groups)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for group in self._groups():
-            mine = group[self.rank :: self.num_ranks]
-            generators = [np.random.default_rng([self.seed, self.epoch, customer]) for customer in mine]
-            now, counts = self._draw(mine, generators)
-            yield self.questions.ask(mine, now, counts, self.until[mine])
+    def __getitem__(self, index: int) -> Batch:
+        mine = self.groups[index][self.rank :: self.num_ranks]
+        generators = [np.random.default_rng([self.seed, self.epoch, customer]) for customer in mine]
+        now, counts = self._draw(mine, generators)
+        return self.questions.ask(mine, now, counts, self.until[mine])
 
     def _groups(self) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, self.epoch])
         noisy_length = self.num_events[self.customers] * generator.uniform(0.8, 1.25, len(self.customers))
         by_length = self.customers[np.argsort(noisy_length, kind="stable")]
-        groups = np.split(by_length, np.arange(self.customers_per_batch, len(by_length), self.customers_per_batch))
+        groups = np.array_split(by_length, -(-len(by_length) // self.customers_per_batch))
         return [groups[index] for index in generator.permutation(len(groups))]
 
     def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +66,7 @@ class TrainingBatches(IterableDataset[Batch]):
         return self.moments.draw(keep_last(History.at(known, until), self.questions.max_events), until, generators)
 
 
-class WindowBatches(IterableDataset[Batch]):
+class WindowBatches(Dataset[Batch]):
     """Every customer of a window that is asked, once, at its moment; `customers` is their order, shortest history first."""
 
     def __init__(self, questions: Questions, window: Window, *, customers_per_batch: int) -> None:
@@ -80,11 +79,13 @@ class WindowBatches(IterableDataset[Batch]):
     def __len__(self) -> int:
         return -(-len(self.customers) // self.customers_per_batch)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for first in range(0, len(self.customers), self.customers_per_batch):
-            customers = self.customers[first : first + self.customers_per_batch]
-            now, until = self.window.now[customers], self.window.until[customers]
-            yield self.questions.ask(customers, now, np.ones(len(customers), dtype=np.int64), until)
+    def __getitem__(self, index: int) -> Batch:
+        if index >= len(self):
+            raise IndexError(index)
+        customers = self.customers[index * self.customers_per_batch : (index + 1) * self.customers_per_batch]
+        return self.questions.ask(
+            customers, self.window.now[customers], np.ones(len(customers), dtype=np.int64), self.window.until[customers]
+        )
 
 
 class SequenceData(pl.LightningDataModule):
@@ -121,3 +122,6 @@ class SequenceData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return DataLoader(WindowBatches(self.questions, self.split.test, customers_per_batch=self.customers_per_batch), batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _dataloader: int) -> Batch:
+        return batch.to(device)
