@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -26,9 +26,13 @@ from serving.contract import ITEM, read_contract
 from serving.errors import DemoError
 from serving.server import TritonServer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 NUM_WARM_UP = 5
 NUM_TIMED = 50
 NUM_SHOWN = 10
+WHO = {"model": "the model, in torch", "rfm": "RFM", "boosted_trees": "boosted trees"}
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,14 @@ def demonstrate(run: Path, *, environment: Path | None = None) -> Served:
 
     Raises DemoError if the run is not complete, and whatever starting the server and asking it may raise.
     """
+    from rich.console import Console
+
     customer, summary = _read_showcase(run), _read_json(run / "summary.json")
-    served = serve_and_ask(run / "repository", customer, environment=environment)
+    console = Console()
+    with console.status("Starting Triton and asking it"):
+        served = serve_and_ask(run / "repository", customer, environment=environment)
     _write_json(run / "summary.json", merged(summary, served, _read_json(run / "repository" / served.model / "parity.json")))
-    show(run, customer, served)
+    show(console, run, customer, served)
     return served
 
 
@@ -96,11 +104,8 @@ def merged(summary: Mapping[str, Any], served: Served, parity: Mapping[str, Any]
     }
 
 
-def show(run: Path, customer: Mapping[str, Any], served: Served) -> None:
+def show(console: "Console", run: Path, customer: Mapping[str, Any], served: Served) -> None:
     """Print everything for people."""
-    from rich.console import Console
-
-    console = Console()
     answer = served.answers["http"]
     now = _date(customer["now"])
     console.print(f"\n[bold]Customer {customer['customer']}[/], asked about at the end of {now}")
@@ -126,7 +131,7 @@ def _recommendations_table(customer: Mapping[str, Any], answer: Answer, names: M
     table = _table("What Triton recommends", "", "product", "probability", "bought before")
     for place, (item, probability) in enumerate(zip(answer.items, answer.probabilities, strict=True), start=1):
         times = bought[item]
-        table.add_row(str(place), names.get(item) or item, f"{probability:.1%}", f"{times} times" if times else "never")
+        table.add_row(str(place), names.get(item) or item, f"{probability:.1%}", _in_words(times))
     return table
 
 
@@ -134,7 +139,7 @@ def _probability_table(customer: Mapping[str, Any], answer: Answer) -> Any:
     table = _table(f"Will they buy within {customer['horizon_days']:g} days?", "by", "probability")
     table.add_row("the model, served by Triton", f"{answer.purchase_probability:.1%}")
     for name, probability in customer["purchase_probability"].items():
-        table.add_row("the model, in torch" if name == "model" else name.replace("_", " "), f"{probability:.1%}")
+        table.add_row(WHO.get(name, name), f"{probability:.1%}")
     return table
 
 
@@ -156,6 +161,10 @@ def _table(title: str, *columns: str) -> Any:
 
 def _times_bought(events: Mapping[str, Any]) -> Counter[str]:
     return Counter(item for item, event in zip(events["item"], events["event"], strict=True) if event == "purchase")
+
+
+def _in_words(times: int) -> str:
+    return {0: "never", 1: "once"}.get(times, f"{times} times")
 
 
 def _item_names(run: Path) -> dict[str, str]:

@@ -43,7 +43,7 @@ def test_the_demo_shows_a_customer_and_completes_the_summary(
     demo.main(["--run", str(run)])
     printed = capsys.readouterr().out
     expected = expected_answer(EVENTS, NOW)
-    shown = ["Customer 4711", "2017-11-28", "rfm", "25.0%", "boosted trees", "12.5%", "within 7 days", "triton 2.", "http", "grpc"]
+    shown = ["Customer 4711", "2017-11-28", "RFM", "25.0%", "boosted trees", "12.5%", "within 7 days", "triton 2.", "http", "grpc"]
     shown += [f"The {item}" for item in expected["item"]] + [f"{expected['purchase_probability']:.1%}", "to the last bit", "report.html"]
     assert [words for words in shown if words not in printed] == []
     summary = json.loads((run / "summary.json").read_text())
@@ -57,6 +57,7 @@ def test_the_demo_shows_a_customer_and_completes_the_summary(
 
 def test_what_was_bought_before_is_counted() -> None:
     assert demo._times_bought(EVENTS) == {"item 1": 2}
+    assert [demo._in_words(times) for times in (0, 1, 2)] == ["never", "once", "2 times"]
 
 
 @pytest.mark.parametrize("file", ["showcase.json", "summary.json"])
