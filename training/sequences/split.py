@@ -40,6 +40,8 @@ def time_split(log: Log, *, horizon_days: float, test_cutoff: str | None = None,
     Left out, the test cutoff lies one horizon before the last whole day of the log and the validation cutoff one horizon before the test's.
     """
     horizon = round(horizon_days * DAY)
+    if horizon <= 0:
+        raise ConfigError(f"expected horizon_days above 0, received {horizon_days}; set data.split.horizon_days")
     timestamp = log.columns["timestamp"]
     first, last = int(timestamp.min()), int(timestamp.max())
     test = _microseconds(test_cutoff, "test_cutoff") if test_cutoff else (last // DAY + 1) * DAY - horizon
