@@ -1,10 +1,12 @@
 """Labels are read from a log here alone: every answer equals a loop over rows, also with ties, empty customers, windows cut short."""
 
+from itertools import pairwise
+
 import numpy as np
+from helpers_sequences import PURCHASE, VIEW, log_of, logs, random_log, rows_of, searched
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers_sequences import PURCHASE, VIEW, log_of, logs, random_log, rows_of, searched
 from training.sequences.future import Future
 from training.sequences.history import History
 
@@ -44,7 +46,7 @@ def test_equals_a_loop(log: History, questions: list[tuple[int, int, int]], kind
 def test_a_step_at_the_moment_is_past_a_step_at_the_end_of_the_window_is_known() -> None:
     log = log_of([[(5, PURCHASE, 2), (5, PURCHASE, 3), (8, PURCHASE, 4), (8, VIEW, 5), (9, PURCHASE, 6)]])
     items, offsets = asked(log, [(0, 5, 8), (0, 4, 8), (0, 5, 7), (0, 8, 8), (0, 9, 99)], [PURCHASE]).items(whole_window=False)
-    assert [items[start:stop].tolist() for start, stop in zip(offsets[:-1], offsets[1:], strict=True)] == [[4], [2, 3], [], [], []]
+    assert [items[start:stop].tolist() for start, stop in pairwise(offsets)] == [[4], [2, 3], [], [], []]
 
 
 def test_one_customers_end_is_not_anothers_beginning() -> None:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers_sequences import PURCHASE, log_of, logs, random_log, rows_of, same_log, searched
 from helpers_serving import DAY, ITEMS, MAX_EVENTS, NOW, write_toy_artifact
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers_sequences import PURCHASE, log_of, logs, random_log, rows_of, same_log, searched
 from serving.contract import read_contract
 from serving.encode import Encoder
 from training.sequences.history import History, customer_of_event, keep_last, offsets_of, step_starts, take

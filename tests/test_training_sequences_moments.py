@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from helpers_sequences import START, random_log, rows_of
+
 from training.sequences.history import History, take
 from training.sequences.moments import MomentAfterEachStep, UniformMoments
 from training.sequences.split import DAY
