@@ -19,7 +19,7 @@ def generators(seed: int, num_customers: int = LOG.num_customers) -> list[np.ran
 
 def drawn(per_customer: int = 6, *, cold_start: float = 0.0, log: History = LOG, seed: int = 0) -> np.ndarray:
     """[customers, per_customer]."""
-    moments, counts = UniformMoments(per_customer, cold_start).draw(log, UNTIL, generators(seed))
+    moments, counts = UniformMoments(per_customer, cold_start).draw(log, FIRST, UNTIL, generators(seed))
     assert moments.dtype == np.int64
     assert counts.tolist() == [per_customer] * log.num_customers
     return moments.reshape(log.num_customers, per_customer)
@@ -48,6 +48,13 @@ def test_the_first_moment_lies_before_the_first_event_as_often_as_asked(cold_sta
     assert (np.diff(moments, axis=-1) >= 0).all()
 
 
+def test_where_a_history_is_cut_the_cold_start_stays_before_its_true_beginning() -> None:
+    born = FIRST - 100 * DAY
+    moments, _ = UniformMoments(6, 1.0).draw(LOG, born, UNTIL, generators(0))
+    assert (moments.reshape(-1, 6)[:, 0] == born - 1).all()
+    assert (moments.reshape(-1, 6)[:, 1:] >= FIRST[:, None]).all()
+
+
 def test_moments_do_not_know_what_happens_after_the_first_event() -> None:
     columns = {field: values[LOG.offsets[:-1]] for field, values in LOG.columns.items()}
     only_first = History(np.arange(LOG.num_customers + 1), columns)
@@ -56,18 +63,18 @@ def test_moments_do_not_know_what_happens_after_the_first_event() -> None:
 
 def test_a_customer_draws_alike_in_any_company() -> None:
     pair = np.array([4, 1])
-    alone, _ = UniformMoments(6, 0.3).draw(take(LOG, pair), UNTIL[pair], [generators(0)[customer] for customer in pair])
+    alone, _ = UniformMoments(6, 0.3).draw(take(LOG, pair), FIRST[pair], UNTIL[pair], [generators(0)[customer] for customer in pair])
     assert np.array_equal(alone.reshape(2, 6), drawn(cold_start=0.3)[pair])
 
 
 def test_a_customer_whose_first_event_is_the_last_moment() -> None:
-    moments, _ = UniformMoments(4, 0.0).draw(LOG, FIRST, generators(0))
+    moments, _ = UniformMoments(4, 0.0).draw(LOG, FIRST, FIRST, generators(0))
     assert np.array_equal(moments.reshape(-1, 4), np.repeat(FIRST[:, None], 4, axis=1))
 
 
 def test_after_each_step() -> None:
     log = random_log(2)  # with a customer without events
-    moments, counts = MomentAfterEachStep().draw(log, UNTIL, [])
+    moments, counts = MomentAfterEachStep().draw(log, UNTIL, UNTIL, [])
     expected = [sorted({time for time, *_ in rows_of(log, customer)}) for customer in range(log.num_customers)]
     assert counts.tolist() == [len(times) for times in expected]
     assert moments.tolist() == [time for times in expected for time in times]

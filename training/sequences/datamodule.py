@@ -1,10 +1,14 @@
-"""The batches of training, validation and test, from a log and its split. The same seed and epoch give the same batches on any number of processes."""
+"""The batches of training, validation and test, from a log and its split.
+
+The same seed and epoch give the same batches on any number of processes.
+"""
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from training.errors import ConfigError
 from training.sequences.batch import Batch
 from training.sequences.history import History, Log, keep_last, take
 from training.sequences.moments import Moments
@@ -36,6 +40,12 @@ class TrainingBatches(Dataset[Batch]):
         self.num_events = History.at(questions.log, split.train_until).num_events
         self.customers = np.flatnonzero(self.num_events)
         self.groups = self._groups()
+        smallest = min(len(group) for group in self.groups)
+        if smallest < num_ranks:
+            raise ConfigError(
+                f"expected a customer for each of {num_ranks} processes in every batch, received a batch of {smallest}; "
+                "set customers_per_batch higher or trainer.devices lower"
+            )
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -54,16 +64,18 @@ class TrainingBatches(Dataset[Batch]):
         return [groups[index] for index in generator.permutation(len(groups))]
 
     def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
-        """Moments within a stretch of each history that fits into `max_events`, drawn at random where the history is longer."""
-        known = History.at(take(self.questions.log, customers), self.until[customers])
-        start, counts = known.offsets[:-1], known.num_events
-        surplus = np.maximum(counts - self.questions.max_events, 0)
-        end = counts - np.array([int(generator.integers(0, most + 1)) for generator, most in zip(generators, surplus, strict=True)])
-        timestamp = known.columns["timestamp"]
-        cut = end < counts
-        before_cut = np.maximum(timestamp[start + np.where(cut, end, 0)] - 1, timestamp[start])  # never less than the first step
-        until = np.where(cut, before_cut, self.until[customers])
-        return self.moments.draw(keep_last(History.at(known, until), self.questions.max_events), until, generators)
+        """Moments within a stretch of each history that fits into `max_events`.
+
+        Where a history is longer, the stretch ends at random between the moment at which it was full and the end of training: at a time,
+        not at an event, or silence after many events would hardly ever be seen.
+        """
+        known, until = History.at(take(self.questions.log, customers), self.until[customers]), self.until[customers]
+        max_events, timestamp, born = self.questions.max_events, known.columns["timestamp"], known.offsets[:-1]
+        is_longer = known.num_events > max_events
+        full = timestamp[born + np.where(is_longer, max_events - 1, 0)]
+        share = np.array([generator.random() if longer else 1.0 for generator, longer in zip(generators, is_longer, strict=True)])
+        until = np.where(is_longer, full + (share * (until - full)).astype(np.int64), until)
+        return self.moments.draw(keep_last(History.at(known, until), max_events), timestamp[born], until, generators)
 
 
 class WindowBatches(Dataset[Batch]):
