@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -53,7 +54,7 @@ def fields_read(config: DictConfig, store: SequenceStore) -> list[str]:
     return [*_of_kind(config.categories, "category", store), "timestamp", *_of_kind(config.numbers, "number", store)]
 
 
-def make_trainer(config: DictConfig, **options: object) -> object:
+def make_trainer(config: DictConfig, **options: object) -> pl.Trainer:
     """Lightning's Trainer as the config names it. Raises DeviceError where a GPU is asked for and none is there."""
     if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise DeviceError(
@@ -79,7 +80,8 @@ def _of_kind(names: list[str], kind: str, store: SequenceStore) -> list[str]:
     wrong = [name for name in present if store.fields[name]["kind"] != kind]
     if wrong:
         raise ConfigError(
-            f"expected {', '.join(wrong)} to be of kind {kind}, the store says {store.fields[wrong[0]]['kind']}; change the fields in the config"
+            f"expected {', '.join(wrong)} to be of kind {kind}, the store says {store.fields[wrong[0]]['kind']}; "
+            "change categories or numbers in the config"
         )
     return present
 

@@ -26,6 +26,8 @@ from training.errors import ArtifactError
 from training.files import write_json
 from training.golden import golden_cases
 from training.models.model import SequenceModel
+from training.objectives.intent import Intent
+from training.objectives.next_item import NextItem
 from training.sequences.batch import Batch
 from training.sequences.split import DAY
 from training.sequences.store import SequenceStore
@@ -118,7 +120,9 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         field: {"file": f"vocabulary/{field}.parquet", "sha256": _sha256(folder / f"vocabulary/{field}.parquet"), "size": vocabulary.size}
         for field, vocabulary in parts.store.vocabularies.items()
     }
-    objectives = parts.model.objectives
+    next_item, intent = parts.model.objective(NextItem), parts.model.objective(Intent)
+    if next_item is None or intent is None:
+        raise ArtifactError("expected a model with the objectives next_item and intent, which serving answers; train it with both")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -127,16 +131,16 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         "model": {"file": "model.onnx", "sha256": _sha256(folder / "model.onnx")},
         "checkpoint": {"sha256": checkpoint},
         "max_events": parts.questions.max_events,
-        "top_k": objectives["next_item"].top_k,
+        "top_k": next_item.top_k,
         "tolerance": tolerance,
-        "purchase_horizon_days": objectives["intent"].horizon / DAY,
+        "purchase_horizon_days": intent.horizon / DAY,
         "inputs": [_input(parts, field) for field in parts.questions.fields],
         "outputs": [
-            {"name": "item_id", "dtype": "int64", "shape": ["batch", objectives["next_item"].top_k], "unit": "id", "vocabulary": "item"},
+            {"name": "item_id", "dtype": "int64", "shape": ["batch", next_item.top_k], "unit": "id", "vocabulary": "item"},
             {
                 "name": "item_score",
                 "dtype": "float32",
-                "shape": ["batch", objectives["next_item"].top_k],
+                "shape": ["batch", next_item.top_k],
                 "unit": "natural logarithm of a probability",
             },
             {"name": "purchase_probability", "dtype": "float32", "shape": ["batch"], "unit": "probability"},

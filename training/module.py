@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from training.errors import ConfigError
 from training.models.model import SequenceModel
 from training.sequences.batch import Batch
 
@@ -56,17 +58,23 @@ class SequenceModule(pl.LightningModule):
             self._evidence[name].append({"loss": loss, **objective.judge(context, batch.labels[name])})
 
     def on_validation_epoch_end(self) -> None:
-        total = 0.0
+        """Log every figure, and `validation/quality`: the mean of the objectives' headline metrics, by which checkpoints are chosen.
+
+        Not the loss: that of a large catalogue is ruled by the items that nobody could have guessed.
+        """
+        headlines = []
         for name, objective in self.model.objectives.items():
             evidence = joined(self._evidence[name])
             summed, count = evidence.pop("loss").sum(0)
-            loss = summed / max(count, 1)
-            total += objective.weight * loss
-            for metric, value in {"loss": loss, **objective.summarise(evidence)}.items():
-                self.log(f"validation/{name}_{metric}", value, prog_bar=metric in ("ndcg@10", "auroc"), rank_zero_only=True)
-        self.log("validation/loss", total, prog_bar=True)
+            quality = {metric: value for metric, value in objective.summarise(evidence).items() if not np.isnan(value)}
+            headlines += [quality[objective.headline]] if objective.headline in quality else []
+            for metric, value in {"loss": summed / max(count, 1), **quality}.items():
+                self.log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)
+        if not headlines:
+            raise ConfigError("expected something to predict in the validation window, found nothing; set data.split to fit the log")
+        self.log("validation/quality", float(np.mean(headlines)))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -13,8 +13,7 @@ from training.build import Parts
 from training.evaluation.comparison import IntentResult, RankingResult
 from training.evaluation.plots import TimeSpan
 from training.evaluation.report import IntentResults, RankingResults, ReportContents, Story, write_report
-from training.sequences.split import DAY
-from training.showcase import Shown
+from training.showcase import Shown, intent_horizon_days
 
 NUM_STEPS = 4
 
@@ -70,9 +69,9 @@ def _ranking_question(parts: Parts) -> str:
 
 
 def _intent_question(parts: Parts, intent: IntentResult) -> str:
-    horizon = parts.model.objectives["intent"].horizon / DAY
     moment = _date(int(parts.split.test.now[0]) + 1)
-    return f"Asked on {moment}: will the customer buy within {horizon:g} days? {100 * intent.bought.mean():.1f} % of {len(intent.bought):,} did."
+    did = f"{100 * intent.bought.mean():.1f} % of {len(intent.bought):,} did"
+    return f"Asked on {moment}: will the customer buy within {intent_horizon_days(parts):g} days? {did}."
 
 
 def _story(shown: Shown) -> Story:

@@ -26,7 +26,7 @@ PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "lightgbm", "scikit
 
 
 def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: int, train_seconds: float) -> None:
-    """Ask the test window once and write predictions.parquet, showcase.json, report.html and, last, summary.json: it marks a run as finished."""
+    """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished."""
     customers, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=config.customers_per_batch)
     ranking, intent = _comparisons(config, parts, customers, evidence)
     write_predictions(out / "predictions.parquet", parts, ranking, intent)

@@ -22,6 +22,7 @@ from training.files import write_text
 from training.results import write_results
 from training.sequences.store import SequenceStore
 
+QUALITY = "validation/quality"
 CONFIG, SUMMARY, LAST, BEST = "config.yaml", "summary.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 IGNORED_SETTINGS = ("force",)  # settings that do not change what comes out
 
@@ -51,15 +52,15 @@ def run(config: DictConfig) -> Path:
 
 def trainer_for(config: DictConfig, out: Path) -> pl.Trainer:
     """Lightning's Trainer with best and last checkpoints, early stopping, the learning curve and TensorBoard."""
-    stopping = config.early_stopping
     callbacks: list[pl.Callback] = [
         LearningCurve(out / "metrics.csv"),
         ConfigInCheckpoint(config),
-        EarlyStopping(stopping.monitor, patience=stopping.patience, check_on_train_epoch_end=True),
+        EarlyStopping(QUALITY, mode="max", patience=config.patience, check_on_train_epoch_end=True),
         ModelCheckpoint(
             out / "checkpoints",
             "best",
-            monitor=stopping.monitor,
+            monitor=QUALITY,
+            mode="max",
             save_last=True,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
@@ -114,7 +115,8 @@ def is_finished(config: DictConfig, out: Path) -> bool:
 def settings(config: Any) -> dict[str, Any]:
     """The settings that decide what a run yields."""
     plain = OmegaConf.to_container(config, resolve=True)
-    return {name: value for name, value in plain.items() if name not in IGNORED_SETTINGS}
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items() if name not in IGNORED_SETTINGS}
 
 
 def discard(out: Path) -> None:

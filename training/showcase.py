@@ -10,11 +10,14 @@ from omegaconf import DictConfig
 
 from training.build import Parts
 from training.evaluation.comparison import IntentResult, RankingResult
+from training.objectives.intent import Intent
+from training.objectives.next_item import NextItem
 from training.sequences.future import Future
 from training.sequences.history import History, keep_last, take
 from training.sequences.split import DAY
 
 NUM_LAST_EVENTS = 12
+NUM_PREDICTED = 10
 MIN_EVENTS = 20
 
 
@@ -41,39 +44,34 @@ class Shown:
 
 def showcase(config: DictConfig, parts: Parts, ranking: RankingResult | None, intent: IntentResult | None) -> list[Shown]:
     """Customers drawn by the seed alone from those with some history whom something followed: not the ones that flatter."""
-    if ranking is None or not config.showcase:
+    next_item = parts.model.objective(NextItem)
+    if ranking is None or next_item is None:
         return []
-    enough = ranking.customers[np.diff(parts.store.offsets)[ranking.customers] >= MIN_EVENTS]
+    enough = ranking.customers[History.at(parts.store, parts.split.test.now).num_events[ranking.customers] >= MIN_EVENTS]
     pool = enough if len(enough) else ranking.customers
     chosen = np.random.default_rng(config.seed).choice(pool, min(config.showcase, len(pool)), replace=False)
-    return [show(parts, int(position), intent) for position in chosen]
+    return [show(parts, int(position), next_item, intent) for position in chosen]
 
 
-def show(parts: Parts, position: int, intent: IntentResult | None) -> Shown:
+def show(parts: Parts, position: int, next_item: NextItem, intent: IntentResult | None) -> Shown:
     """What is known and said of the customer at `position` at the test moment."""
     now = parts.split.test.now[position]
     history = keep_last(History.at(take(parts.store, np.array([position])), now), parts.questions.max_events)
     answers = _answers(parts, position, now)
-    items = answers["item_id"][0].tolist() if "item_id" in answers else []
-    objective = parts.model.objectives["next_item"]
+    predicted = zip(answers["item_id"][0].tolist(), answers["item_score"][0].tolist(), strict=True)
     future = Future.after(
-        parts.store, kinds=objective.kinds, now=np.array([now]), owner=np.array([position]), until=parts.split.test.until[[position]]
+        parts.store, kinds=next_item.kinds, now=np.array([now]), owner=np.array([position]), until=parts.split.test.until[[position]]
     )
-    keys = parts.store.vocabularies["item"].keys
-    place = int(np.searchsorted(intent.customers, position)) if intent is not None else -1
-    known = intent is not None and place < len(intent.customers) and intent.customers[place] == position
+    chances, bought = _intent(intent, position)
     return Shown(
         customer=parts.store.customers[position],
         now=int(now),
         events=raw_events(parts, history),
         last_events=_last_events(parts, history),
-        predicted=[
-            {"item": keys[item], "name": item_name(parts, item), "score": float(score)}
-            for item, score in zip(items[:10], answers["item_score"][0].tolist(), strict=False)
-        ],
-        taken=[{"item": keys[item], "name": item_name(parts, item)} for item in future.items(whole_window=False)[0]],
-        purchase_probability={name: float(values[place]) for name, values in intent.probabilities.items()} if known else {},
-        bought=bool(intent.bought[place]) if known else None,
+        predicted=[{**_item(parts, item), "score": score} for item, score in list(predicted)[:NUM_PREDICTED]],
+        taken=[_item(parts, int(item)) for item in future.items(whole_window=False)[0]],
+        purchase_probability=chances,
+        bought=bought,
         horizon_days=intent_horizon_days(parts),
     )
 
@@ -92,7 +90,20 @@ def item_name(parts: Parts, item: int) -> str:
 
 def intent_horizon_days(parts: Parts) -> float | None:
     """The horizon of intent in days, where that is an objective."""
-    return parts.model.objectives["intent"].horizon / DAY if "intent" in parts.model.objectives else None
+    intent = parts.model.objective(Intent)
+    return intent.horizon / DAY if intent is not None else None
+
+
+def _intent(result: IntentResult | None, position: int) -> tuple[dict[str, float], bool | None]:
+    """Who gave which chance to the customer at `position`, and whether they bought; nothing where they were not asked."""
+    if result is None or position not in result.customers:
+        return {}, None
+    place = int(np.flatnonzero(result.customers == position)[0])
+    return {name: float(values[place]) for name, values in result.probabilities.items()}, bool(result.bought[place])
+
+
+def _item(parts: Parts, item: int) -> dict[str, Any]:
+    return {"item": parts.store.vocabularies["item"].keys[item], "name": item_name(parts, item)}
 
 
 def _answers(parts: Parts, position: int, now: int) -> dict[str, torch.Tensor]:
@@ -112,10 +123,9 @@ def _raw(parts: Parts, field: str, column: np.ndarray) -> list[Any]:
 
 
 def _last_events(parts: Parts, history: History) -> list[dict[str, Any]]:
-    keys = parts.store.vocabularies["item"].keys
     events = parts.store.vocabularies["event"].keys
     columns = {field: history.columns[field][-NUM_LAST_EVENTS:] for field in ("timestamp", "event", "item")}
     return [
-        {"timestamp": int(time), "event": events[event], "item": keys[item], "name": item_name(parts, int(item))}
+        {"timestamp": int(time), "event": events[event], **_item(parts, int(item))}
         for time, event, item in zip(columns["timestamp"], columns["event"], columns["item"], strict=True)
     ]

@@ -19,16 +19,14 @@ class BlockedLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         items = torch.cat([weight, bias[:, None]], 1).split(TILE_ITEMS)
-        blocks = []
-        for rows in _with_column(x, x.new_ones(len(x))).split(TILE_ROWS):
-            blocks.append(torch.stack([(rows @ tile.T).logsumexp(-1) for tile in items]).logsumexp(0))
-        result = torch.cat(blocks)
+        blocks = _with_column(x, x.new_ones(len(x))).split(TILE_ROWS)
+        result = torch.cat([torch.stack([(rows @ tile.T).logsumexp(-1) for tile in items]).logsumexp(0) for rows in blocks])
         ctx.save_for_backward(x, weight, bias, result)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight, bias, result = ctx.saved_tensors
         items = torch.cat([weight, bias[:, None], torch.ones_like(bias)[:, None]], 1)
         questions = _with_column(_with_column(x, x.new_ones(len(x))), -result)

@@ -1,5 +1,7 @@
 """The specification of `kernels.ragged`: one row at a time."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -31,5 +33,4 @@ def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _spans(offsets: Tensor) -> list[tuple[int, int]]:
-    bounds = offsets.tolist()
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(offsets.tolist()))

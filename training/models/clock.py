@@ -21,8 +21,8 @@ def log_days(microseconds: Tensor) -> Tensor:
 def calendar(moment: Tensor) -> Tensor:
     """Day of the week (one of seven, Monday first) and nearness to midnight, six, noon and eighteen o'clock, in UTC: [..., 11].
 
-    Only remainders of integers and comparisons: a division would go through floating point in the exported graph, where a moment just before
-    midnight would fall on another day.
+    Only remainders of integers and comparisons: a division goes through floating point in the exported graph, and a moment just before
+    midnight falls on another day.
     """
     in_week = torch.remainder(moment + 3 * MICROSECONDS_PER_DAY, 7 * MICROSECONDS_PER_DAY)  # 1970-01-01 was a Thursday
     midnights = torch.arange(7, device=moment.device) * MICROSECONDS_PER_DAY

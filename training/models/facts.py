@@ -1,4 +1,4 @@
-"""What a model must know of a log before it can be built: the sizes of its vocabularies, which items can be recommended, how popular they are."""
+"""What a model must know of a log before it is built: the sizes of its vocabularies, its catalogue, how popular each item is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,7 @@ from training.sequences.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Facts:
-    """sizes: ids of each category field, reserved ones included. events: id of each event name. num_days: length of the training window.
-
-    item_counts: int64 [num_items], how often each item occurs in the training window, by event name of interest; see `counts`.
-    """
+    """sizes: ids of each category field, reserved ones included. events: id of each event name. training: the training window."""
 
     sizes: Mapping[str, int]
     events: Mapping[str, int]
@@ -36,7 +33,7 @@ class Facts:
         return np.array(sorted(self.events[name] for name in names))
 
     def candidates(self, names: list[str]) -> np.ndarray:
-        """Whether an item ever occurs in one of these events: bool [num_items]. The catalogue that is ranked; campaigns are not for sale."""
+        """Whether an item ever occurs in one of these events: bool [num_items]. The catalogue: campaigns are not for sale."""
         chosen = self.log.columns["item"][np.isin(self.log.columns["event"], self.event_ids(names))]
         known = np.bincount(chosen, minlength=self.sizes["item"]) > 0
         known[:2] = False

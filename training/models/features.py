@@ -26,7 +26,7 @@ class Tokens:
 
 @dataclass
 class Grouping:
-    """owner: customer of each event [T]; step: step of each event [T]; time µs [S] and offsets [B + 1] of the steps; gap: µs since the step before [S]."""
+    """owner, step: customer and step of each event [T]. time: µs of each step [S], gap: µs since the one before [S]; offsets of steps."""
 
     owner: Tensor
     step: Tensor
@@ -44,8 +44,8 @@ class Features(nn.Module):
         super().__init__()
         self.numbers = numbers
         self.embeddings = nn.ModuleDict({field: nn.Embedding(facts.sizes[field], dim) for field in categories})
-        for embedding in self.embeddings.values():
-            nn.init.normal_(embedding.weight, std=0.05)
+        for parameter in self.embeddings.parameters():
+            nn.init.normal_(parameter, std=0.05)
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
         self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)

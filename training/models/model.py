@@ -1,5 +1,8 @@
 """Batch to representation to answers: features, one encoder, any number of objectives."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from torch import Tensor, nn
 
 from training.models.encoder import Encoder
@@ -7,15 +10,23 @@ from training.models.features import Features
 from training.objectives.objective import Context, Objective
 from training.sequences.batch import Batch
 
+Kind = TypeVar("Kind", bound=Objective)
+
 
 class SequenceModel(nn.Module):
     """objectives: {name: objective}; each learns from, and answers with, the same representation."""
+
+    objectives: Mapping[str, Objective]
 
     def __init__(self, features: Features, encoder: Encoder, objectives: dict[str, Objective]) -> None:
         super().__init__()
         self.features = features
         self.encoder = encoder
-        self.objectives: dict[str, Objective] = nn.ModuleDict(objectives)  # type: ignore[assignment]
+        self.objectives = nn.ModuleDict(objectives)  # type: ignore[assignment]
+
+    def objective(self, kind: type[Kind]) -> Kind | None:
+        """The objective of this kind, if the model has one."""
+        return next((objective for objective in self.objectives.values() if isinstance(objective, kind)), None)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Every objective's answers, one row a question."""
@@ -25,4 +36,4 @@ class SequenceModel(nn.Module):
     def represent(self, batch: Batch) -> Context:
         """The representation of every question, with what objectives need beside it."""
         steps, questions, grouping = self.features(batch)
-        return Context(batch, grouping, self.encoder(steps, questions), self.features.item_weight)
+        return Context(batch, grouping, questions.x, self.encoder(steps, questions), self.features.item_weight)

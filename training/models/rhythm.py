@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from training.models.features import Grouping
 
 WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
+NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
+FAR_DAYS = 3650.0  # as long ago as never
 
 
 class Rhythm(nn.Module):
@@ -25,79 +27,73 @@ class Rhythm(nn.Module):
 
     is_purchase: Tensor
     windows: Tensor
+    weeks: Tensor
 
     def __init__(self, *, events: list[str], facts: Facts) -> None:
         super().__init__()
         is_purchase = torch.zeros(facts.sizes["event"], dtype=torch.bool)
         is_purchase[torch.from_numpy(facts.event_ids(events))] = True
         self.register_buffer("is_purchase", is_purchase, persistent=False)
-        windows = torch.tensor(WINDOW_DAYS, dtype=torch.int64) * clock.MICROSECONDS_PER_DAY
-        self.register_buffer("windows", windows, persistent=False)
-        self.size = 2 * len(WINDOW_DAYS) + 6 + 7
+        self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
+        self.register_buffer("weeks", torch.arange(NUM_WEEKS) * 7 * clock.MICROSECONDS_PER_DAY, persistent=False)
+        self.size = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8
 
     def forward(self, batch: Batch, grouping: "Grouping") -> Tensor:
         """[Q, size]. Steps after a question's moment count for nothing."""
-        bought, spent = self._purchases(batch, grouping)
+        of_step = self._of_step(batch, grouping)
         question, step = ragged.pair_up(batch.question_offsets, grouping.offsets)
         age = batch.now[question] - grouping.time[step]
-        past = (age >= 0).to(torch.float32)
-        counts = bought[step] * past
+        past = (age >= 0).to(torch.float32)[:, None]
+        bought, bought_items, spent, weekday, gap = (past * part[step] for part in of_step)
         within = (age[:, None] < self.windows).to(torch.float32)
-        weekday = clock.calendar(grouping.time)[:, :7]
-        gap = clock.days(grouping.gap)[step] * past
-        sums = self._sum(
-            batch,
-            question,
-            torch.cat(
-                [within * counts[:, None], within * (spent[step] * past)[:, None], weekday[step] * counts[:, None], gap[:, None]], -1
-            ),
-        )
-        steps = self._sum(batch, question, torch.stack([past, counts], -1))
-        ages = torch.stack(
+        in_week = ((age[:, None] >= self.weeks) & (age[:, None] < self.weeks + self.weeks[1])).to(torch.float32) * bought
+        parts = [within * bought, within * bought_items, within * spent, in_week, weekday, gap, past, bought]
+        sums = torch.zeros(batch.now.shape[0], sum(part.shape[1] for part in parts), device=age.device)
+        sums = sums.index_add(0, question, torch.cat(parts, -1))
+        over_windows, weeks, by_weekday, gaps, steps, purchases = sums.split([3 * len(WINDOW_DAYS), NUM_WEEKS, 7, 2, 1, 1], -1)
+        active = (weeks > 0).to(torch.float32)
+        active_weeks = torch.stack([active[:, :4].sum(-1), active[:, :12].sum(-1), active.sum(-1)], -1) / 4
+        return torch.cat(
             [
-                self._extreme(batch, question, age, past),
-                self._extreme(batch, question, age, counts),
-                self._oldest(batch, question, age, past),
+                over_windows.log1p(),
+                active,
+                active_weeks,
+                by_weekday / purchases.clamp(min=1),
+                self._regularity(batch, question, clock.days(age), past[:, 0], bought[:, 0], gaps, steps, purchases),
             ],
             -1,
         )
-        mean_gap = sums[:, -1] / (steps[:, 0] - 1).clamp(min=1)
-        silence = ages[:, 0] / (mean_gap + 0.5)
-        num_windows = len(WINDOW_DAYS)
-        share = sums[:, 2 * num_windows : 2 * num_windows + 7] / steps[:, 1:].clamp(min=1)
-        scalars = torch.stack(
-            [
-                (ages[:, 0] * 24).log1p(),
-                (ages[:, 1] * 24).log1p(),
-                ages[:, 2].log1p(),
-                mean_gap.log1p(),
-                silence.log1p(),
-                steps[:, 1].log1p(),
-            ],
-            -1,
-        )
-        return torch.cat([sums[:, : 2 * num_windows].log1p(), scalars, share], -1)
 
-    def _purchases(self, batch: Batch, grouping: "Grouping") -> tuple[Tensor, Tensor]:
-        """Whether each step has a purchase (0 or 1), and what was spent in it: float32 [S] each."""
+    def _of_step(self, batch: Batch, grouping: "Grouping") -> list[Tensor]:
+        """Of each step: is anything bought (0 or 1), how much, for how much, on which weekday [7]; days since the one before, and squared."""
         purchase = self.is_purchase[batch.fields["event"]].to(torch.float32)
         amount = purchase
         if "price" in batch.fields:
             amount = amount * batch.fields["price"].nan_to_num(0.0)
         if "quantity" in batch.fields:
             amount = amount * batch.fields["quantity"].nan_to_num(1.0)
-        per_step = torch.zeros(grouping.time.shape[0], 2, device=amount.device)
-        sums = per_step.index_add(0, grouping.step, torch.stack([purchase, amount.clamp(min=0)], -1))
-        return (sums[:, 0] > 0).to(torch.float32), sums[:, 1]
+        sums = torch.zeros(grouping.time.shape[0], 2, device=amount.device)
+        sums = sums.index_add(0, grouping.step, torch.stack([purchase, amount.clamp(min=0)], -1))
+        bought = (sums[:, :1] > 0).to(torch.float32)
+        gap = clock.days(grouping.gap)[:, None]
+        return [bought, sums[:, :1], sums[:, 1:], bought * clock.calendar(grouping.time)[:, :7], torch.cat([gap, gap**2], -1)]
 
-    def _sum(self, batch: Batch, question: Tensor, values: Tensor) -> Tensor:
-        return torch.zeros(batch.now.shape[0], values.shape[1], device=values.device).index_add(0, question, values)
+    def _regularity(
+        self, batch: Batch, question: Tensor, age: Tensor, past: Tensor, bought: Tensor, gaps: Tensor, steps: Tensor, purchases: Tensor
+    ) -> Tensor:
+        """How long ago, how far apart and how evenly: [Q, 8]."""
+        latest = self._nearest(batch, question, age, past)
+        latest_purchase = self._nearest(batch, question, age, bought)
+        first = torch.zeros_like(latest).scatter_reduce(0, question, age * past, "amax")
+        first_purchase = torch.zeros_like(latest).scatter_reduce(0, question, age * bought, "amax")
+        mean, square = (gaps / (steps - 1).clamp(min=1)).unbind(-1)
+        spread = (square - mean**2).clamp(min=0).sqrt()
+        between = (first_purchase - latest_purchase).clamp(min=0) / (purchases[:, 0] - 1).clamp(min=1)
+        hours = torch.stack([latest, latest_purchase], -1) * 24
+        spans = torch.stack([first, mean, spread, between, latest_purchase / (between + 0.5)], -1)
+        return torch.cat([hours.log1p(), spans.log1p(), purchases.log1p()], -1)
 
-    def _extreme(self, batch: Batch, question: Tensor, age: Tensor, counts: Tensor) -> Tensor:
-        """Days since the latest step that counts; ten years where there is none."""
-        far = torch.full((batch.now.shape[0],), 3650.0, device=age.device)
-        return far.scatter_reduce(0, question, torch.where(counts > 0, clock.days(age), torch.full_like(counts, 3650.0)), "amin")
-
-    def _oldest(self, batch: Batch, question: Tensor, age: Tensor, past: Tensor) -> Tensor:
-        """Days since the first step; zero where there is none."""
-        return torch.zeros(batch.now.shape[0], device=age.device).scatter_reduce(0, question, clock.days(age) * past, "amax")
+    def _nearest(self, batch: Batch, question: Tensor, age: Tensor, counts: Tensor) -> Tensor:
+        """Days since the latest step that counts."""
+        far = torch.full((batch.now.shape[0],), FAR_DAYS, device=age.device)
+        return far.scatter_reduce(0, question, torch.where(counts > 0, age, torch.full_like(age, FAR_DAYS)), "amin")

@@ -41,7 +41,7 @@ class SASRec(Encoder):
 
 
 def visible(place_BL: Tensor, real_BS: Tensor, num_questions: int) -> Tensor:
-    """Who may look at whom: bool [B, L, L]. Steps look at themselves and back, questions at the steps before them, everybody at themselves."""
+    """Who may look at whom: bool [B, L, L]. Steps look at themselves and back, questions at the steps before them and at themselves."""
     num_steps = real_BS.shape[1]
     is_step = F.pad(real_BS, (0, num_questions))
     index = torch.arange(num_steps + num_questions, device=real_BS.device)

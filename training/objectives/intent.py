@@ -1,5 +1,7 @@
 """Will the customer buy soon: the probability of a purchase within a horizon of the moment."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,28 +18,32 @@ from training.sequences.split import DAY
 class Intent(Objective):
     """events: names of the events that count as buying. horizon_days: how soon is soon."""
 
+    headline = "auroc"
+
     def __init__(self, *, events: list[str], horizon_days: float, dim: int, dropout: float, weight: float, facts: Facts) -> None:
         super().__init__()
         self.weight = weight
         self.kinds = facts.event_ids(events)
         self.horizon = round(horizon_days * DAY)
-        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
+        self.head = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         """bought float32 [Q]; observed bool [Q]: the whole horizon is known, and the customer had been seen before."""
         future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
-        first_event = np.append(known.columns["timestamp"], 0)[known.offsets[:-1]][owner]
+        has_events = known.num_events > 0
+        first_event = np.full(known.num_customers, np.iinfo(np.int64).max)
+        first_event[has_events] = known.columns["timestamp"][known.offsets[:-1][has_events]]
         return {
             "bought": (future.time_of_first() <= now + self.horizon).astype(np.float32),
-            "observed": (now + self.horizon <= until) & (first_event <= now),
+            "observed": (now + self.horizon <= until) & (first_event[owner] <= now),
         }
 
-    def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         observed = labels["observed"]
         losses = F.binary_cross_entropy_with_logits(self._logit(context), labels["bought"], reduction="none")
         return (losses * observed).sum(), observed.sum()
 
-    def judge(self, context: Context, labels: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """What was said (`probability`) and what happened (`bought`)."""
         seen = labels["observed"].cpu().numpy()
         probability = torch.sigmoid(self._logit(context)).double().cpu().numpy()
@@ -55,4 +61,4 @@ class Intent(Objective):
         return {"purchase_probability": torch.sigmoid(self._logit(context))}
 
     def _logit(self, context: Context) -> Tensor:
-        return self.head(context.representation)[:, 0]
+        return self.head(torch.cat([context.representation, context.question], -1))[:, 0]

@@ -10,6 +10,8 @@ so that two purchases count twice, and an item due again may outweigh a fresh on
 base-level activation of ACT-R (Anderson and Schooler, 1991), of which a power law is the starting point here.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,9 @@ class NextItem(Objective):
     thinning it out leaves time for the other objectives to see more moments.
     """
 
+    headline = "ndcg@10"
     candidate_bias: Tensor
+    kinds: np.ndarray
 
     def __init__(self, *, events: list[str], dim: int, repeat: bool, top_k: int, every: int, weight: float, facts: Facts) -> None:
         super().__init__()
@@ -54,7 +58,7 @@ class NextItem(Objective):
         items, offsets = future.items(whole_window=False)
         return {"items": items, "offsets": offsets}
 
-    def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Cross-entropy against the items of the next basket.
 
         A basket of n items weighs √n: were it n, a few large baskets would decide everything; were it 1, what people buy in a hurry would.
@@ -81,7 +85,7 @@ class NextItem(Objective):
         copied = self._copied(context, items, target, pair_question, pair_event, (logit - normaliser[pair_question]).exp())
         return ((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log()
 
-    def judge(self, context: Context, labels: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Every ranking metric of each question, over the full catalogue."""
         items, offsets = labels["items"].cpu().numpy(), labels["offsets"].cpu().numpy()
         answered = np.flatnonzero(np.diff(offsets))
@@ -125,8 +129,10 @@ class NextItem(Objective):
 
 
 class Repeat(nn.Module):
-    """How strongly each past event suggests its item again: a curve over the logarithm of its age, as a sum of hat functions whose heights are
-    shared + the item's own + the event type's own + the customer's own."""
+    """How strongly each past event suggests its item again: a curve over the logarithm of its age, piecewise linear.
+
+    Its height at each knot is shared + the item's own + the event type's own + the customer's own.
+    """
 
     can_be_copied: Tensor
 

@@ -1,6 +1,7 @@
 """What every objective promises: read its labels from the future, turn representations into a loss, and into answers."""
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +16,14 @@ from training.sequences.history import History
 
 @dataclass
 class Context:
-    """representation: [Q, D], one row a question; item_weight: [num_items, D]."""
+    """What objectives work on. question: [Q, D], each question before any step is looked at (its moment, the rhythm up to it).
+
+    representation: [Q, D], after; item_weight: [num_items, D].
+    """
 
     batch: Batch
     grouping: Grouping
+    question: Tensor
     representation: Tensor
     item_weight: Tensor
 
@@ -28,24 +33,25 @@ class Context:
         owner = ragged.row_of_value(self.batch.question_offsets, chosen.shape[0])
         counts = counts.index_add(0, owner[chosen], torch.ones_like(owner[chosen]))
         batch = replace(self.batch, now=self.batch.now[chosen], question_offsets=ragged.offsets_of_lengths(counts), labels={})
-        return Context(batch, self.grouping, self.representation[chosen], self.item_weight)
+        return Context(batch, self.grouping, self.question[chosen], self.representation[chosen], self.item_weight)
 
 
 class Objective(nn.Module, abc.ABC):
-    """One kind of question. `weight` is its share of the total loss."""
+    """One kind of question. `weight` is its share of the total loss; `headline` names the metric by which it is judged, more being better."""
 
     weight: float
+    headline: str
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         """What came after each moment, as far as it is known: `known` ends at `until` (µs [Q]); what lies beyond is censored, not zero."""
 
     @abc.abstractmethod
-    def loss(self, context: Context, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The sum of the losses of all labelled questions, and how many there are. Both scalars; their quotient is the loss."""
 
     @abc.abstractmethod
-    def judge(self, context: Context, labels: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """What `summarise` needs to know of each question, one array entry a question; questions that can't be judged are NaN."""
 
     @abc.abstractmethod

@@ -11,8 +11,8 @@ from training.sequences.history import History, Log, customer_of_event, offsets_
 class Future:
     """The events of some kinds that follow each of Q moments.
 
-    events: the events that count, of all customers. first: int64 [Q], the index in `events` of the first one after the moment (its end when none
-    follows). step_end, window_end: int64 [Q], one past the last event of that first step, and of all that is known to follow.
+    events: the events that count, of all customers. first: int64 [Q], the index in `events` of the first one after the moment (its end when
+    none follows). step_end, window_end: int64 [Q], one past the last event of that first step, and of all that is known to follow.
     """
 
     events: History

@@ -1,4 +1,4 @@
-"""Customers and moments to a batch: the history before the last moment, the questions, and what each objective wants to know of the future."""
+"""Customers and moments to a batch: the history before the last moment, the questions, what each objective wants to know of the future."""
 
 from collections.abc import Mapping
 from typing import Protocol

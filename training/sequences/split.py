@@ -1,7 +1,7 @@
 """Who is asked what, when: the moments of training, validation and test, and how far each may look into the future.
 
-A moment `now` splits a customer's log: events at or before it are history, later ones the future. Training may look at the future only up to
-`train_until`, which lies before every validation moment; validation looks no further than the test moment.
+A moment `now` splits a customer's log: events at or before it are history, later ones the future. Training may look at the future only up
+to `train_until`, which lies before every validation moment; validation looks no further than the test moment.
 """
 
 from dataclasses import dataclass
@@ -48,8 +48,9 @@ def time_split(log: Log, *, horizon_days: float, test_cutoff: str | None = None,
     validation = _microseconds(validation_cutoff, "validation_cutoff") if validation_cutoff else test - horizon
     if not first < validation < test <= last:
         raise ConfigError(
-            f"expected first event < validation cutoff < test cutoff <= last event, received {_date(first)} < {_date(validation)} < {_date(test)} "
-            f"<= {_date(last)}; set data.split.horizon_days or the cutoffs to fit the log"
+            "expected first event < validation cutoff < test cutoff <= last event, received "
+            f"{_date(first)} < {_date(validation)} < {_date(test)} <= {_date(last)}; "
+            "set data.split.horizon_days or the cutoffs to fit the log"
         )
     known = np.diff(log.offsets) > 0
     return Split(
