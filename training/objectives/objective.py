@@ -37,7 +37,7 @@ class Context:
 
 
 class Objective(nn.Module, abc.ABC):
-    """One kind of question. `weight` is its share of the total loss; `headline` names the metric by which it is judged, more being better."""
+    """One kind of question. `weight` is its share of the total loss; `headline`: the metric by which it is judged, more is better."""
 
     weight: float
     headline: str
