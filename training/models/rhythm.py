@@ -65,7 +65,7 @@ class Rhythm(nn.Module):
         )
 
     def _of_step(self, batch: Batch, grouping: "Grouping") -> list[Tensor]:
-        """Of each step: is anything bought (0 or 1), how much, for how much, on which weekday [7]; days since the one before, their square."""
+        """Of each step: anything bought (0 or 1), how much, for how much, on which weekday [7]; days since the one before, their square."""
         purchase = self.is_purchase[batch.fields["event"]].to(torch.float32)
         amount = purchase
         if "price" in batch.fields:
