@@ -79,13 +79,13 @@ def test_what_is_learned_is_what_is_answered(repeat: bool) -> None:
             torch.testing.assert_close(-summed / count, scores[question, item], rtol=1e-4, atol=1e-5)
 
 
-def test_a_basket_costs_the_mean_of_its_items() -> None:
+def test_a_basket_costs_the_mean_of_its_items_and_weighs_the_root_of_their_number() -> None:
     model, context = asked(shop(adverts=False))
     scores = next_item(model).scores(context)
     for basket in ([2], [2, 5, 7], [2, 3, 4, 5, 6, 7]):
         summed, count = next_item(model).loss(context, one_basket(context, 1, basket))
         torch.testing.assert_close(-summed / count, scores[1, basket].mean(), rtol=1e-4, atol=1e-5)
-        assert count > 0
+        assert count.item() == pytest.approx(len(basket) ** 0.5)
 
 
 def test_no_next_basket_costs_nothing() -> None:
