@@ -148,8 +148,8 @@ def test_other_files_are_never_overwritten(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["data=events", "data.path=nowhere.csv"], "expected a folder or a file, but 'nowhere.csv' does not exist; set data.path=PATH"),
-        (["data=events", "data.pth=log.csv"], "Key 'pth' is not in struct"),
-        (["data=evnts"], "Could not find 'data/evnts' Available options in 'data': complete_journey events taobao tmall"),
+        (["data=events", "data.pth=log.csv"], "received data.pth; did you mean path?"),
+        (["data=evnts"], "expected data=complete_journey|events|taobao|tmall, received data=evnts; did you mean events?"),
     ],
     ids=["missing file", "misspelt setting", "misspelt log"],
 )
