@@ -3,6 +3,8 @@
 Row `b` of `values` [T, ...] is `values[offsets[b]:offsets[b + 1]]`; offsets are int64 [B + 1], start at 0 and end at T.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def longest(offsets: Tensor) -> int:
 
 def size_of(count: Tensor) -> int:
     """A count held in a tensor as a size that shapes may use, also while a graph is exported."""
-    size = int(count.item())
+    size = cast(int, count.item())  # not int(...): that asks for a number while a graph is exported, where there is only a symbol
     torch._check(size >= 0)
     return size
 
