@@ -1,7 +1,5 @@
 """The LightningModule: steps and optimiser, nothing else."""
 
-from typing import Any
-
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -42,9 +40,9 @@ class SequenceModule(pl.LightningModule):
             summed, count = objective.loss(context, batch.labels[name])
             # divided by the questions of all processes, not of this one: processes then agree with one process on the same batch
             loss = summed * self.trainer.world_size / self.trainer.strategy.reduce(count.float(), reduce_op="sum").clamp(min=1)
-            self._log(f"train/{name}_loss", loss, batch, sync_dist=True)
+            self._log(f"train/{name}_loss", loss)
             total = total + objective.weight * loss
-        self._log("train/loss", total, batch, sync_dist=True)
+        self._log("train/loss", total, prog_bar=True)
         return total
 
     def on_validation_epoch_start(self) -> None:
@@ -69,10 +67,10 @@ class SequenceModule(pl.LightningModule):
             quality = {metric: value for metric, value in objective.summarise(evidence).items() if not np.isnan(value)}
             headlines += [quality[objective.headline]] if objective.headline in quality else []
             for metric, value in {"loss": summed / max(count, 1), **quality}.items():
-                self.log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)
+                self._log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)
         if not headlines:
             raise ConfigError("expected something to predict in the validation window, found nothing; set data.split to fit the log")
-        self.log("validation/quality", float(np.mean(headlines)))
+        self._log("validation/quality", float(np.mean(headlines)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -80,10 +78,11 @@ class SequenceModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _share_of_learning_rate(self, step: int) -> float:
-        return min(1.0, (step + 1) / self.warmup_steps) * max(0.02, 1 - step / self.total_steps)
+        return min(1.0, (step + 1) / max(1, self.warmup_steps)) * max(0.02, 1 - step / self.total_steps)
 
-    def _log(self, name: str, value: Tensor, batch: Batch, **options: Any) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.now), prog_bar=name == "train/loss", **options)
+    def _log(self, name: str, value: Tensor | float, *, prog_bar: bool = False) -> None:
+        # every batch counts once: weighed by its questions, the processes' shares of a batch would not add up to the whole
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=prog_bar)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
