@@ -65,7 +65,7 @@ def intent_baselines(
     of the validation horizon; what it holds beyond isn't looked at.
     """
     activity = Activity.of(history, intent_events=intent_events, event_names=event_names)
-    moments = _moments(int(activity.steps.timestamp.min(initial=validation_now)), validation_now, horizon)
+    moments = past_moments(int(activity.steps.timestamp.min(initial=validation_now)), validation_now, horizon)
     train = Snapshots.take(activity, track(moments, description="Features of past moments"), horizon=horizon)
     validation = Snapshots.take(activity, [validation_now], horizon=horizon)
     for name, snapshots in (("training", train), ("validation", validation)):
@@ -79,7 +79,7 @@ def intent_baselines(
     }
 
 
-def _moments(first: int, end: int, horizon: int) -> list[int]:
+def past_moments(first: int, end: int, horizon: int) -> list[int]:
     """Weekly moments (µs), latest first, whose horizon is inside the training window."""
     latest = end - horizon
     moments = [latest - step * STEP_DAYS * DAY for step in range(MAX_SNAPSHOTS)]

@@ -86,6 +86,11 @@ class SequenceStore:
         """The customers' keys in their order, which is that of the keys."""
         return self._keys.to_pylist()
 
+    @cached_property
+    def digest(self) -> str:
+        """Tells one content from another: sha256 over the digests of all files."""
+        return hashlib.sha256(json.dumps(self.meta["files"], sort_keys=True).encode()).hexdigest()
+
     def customer_index(self, key: str) -> int:
         """The position of a customer. Raises StoreError if the store has no such customer."""
         index = bisect_left(self.customers, key)
