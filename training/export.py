@@ -7,12 +7,16 @@ The graph takes raw ids, times and numbers; everything that is computed from the
 
 import hashlib
 import json
-import os
+import logging
 import shutil
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,8 +26,8 @@ from torch import Tensor, nn
 
 from training.build import Parts, build
 from training.cli import command
-from training.errors import ArtifactError
-from training.files import write_json
+from training.errors import ArtifactError, StoreError
+from training.files import replacing_folder, write_json
 from training.golden import golden_cases
 from training.models.model import SequenceModel
 from training.objectives.intent import Intent
@@ -34,6 +38,7 @@ from training.sequences.store import SequenceStore
 
 FORMAT, VERSION = "revisit-artifact", 1
 UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-01-01T00:00:00Z", "number": "as in the log"}
+SUMMARY, BEST = "summary.json", "checkpoints/best.ckpt"
 REQUIRED = ("item", "event", "timestamp")
 
 console = Console()
@@ -42,33 +47,40 @@ console = Console()
 def export(config: DictConfig) -> Path:
     """Write the artifact of a run, whole or not at all. Returns its folder; leaves it alone if it is of the same checkpoint already."""
     run, out = _finished_run(config), Path(config.out)
-    checkpoint = run / "checkpoints/best.ckpt"
-    digest = _sha256(checkpoint)
+    digest = _sha256(run / BEST)
+    _check_replaceable(out)
     if not config.force and _checkpoint_of(out) == digest:
         console.print(f"{out} is of this checkpoint already; force=true exports it anew")
         return out
+    started = time.perf_counter()
     parts = load_run(run)
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(parts.store.path / "vocabulary", aside / "vocabulary")
-    with console.status("Exporting the graph"):
-        write_graph(parts, aside / "model.onnx")
-    with console.status("Recording answers"):
-        cases = golden_cases(parts, num_customers=config.golden_customers)
-        write_json(aside / "golden.json", cases)
-    write_json(aside / "contract.json", contract(parts, aside, name=run.name, tolerance=config.tolerance, checkpoint=digest))
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(aside, out)
+    with replacing_folder(out) as aside:
+        shutil.copytree(parts.store.path / "vocabulary", aside / "vocabulary")
+        with console.status("Exporting the graph"):
+            write_graph(parts, aside / "model.onnx")
+        with console.status("Recording answers"):
+            cases = golden_cases(parts, num_customers=config.golden_customers)
+            write_json(aside / "golden.json", cases)
+        write_json(aside / "contract.json", contract(parts, aside, name=run.name, tolerance=config.tolerance, checkpoint=digest))
+    _note_seconds(run, time.perf_counter() - started)
     console.print(f"Artifact: [bold]{out}[/] with {len(cases)} recorded answers")
     return out
 
 
 def load_run(run: Path) -> Parts:
-    """A run's model with its best weights, and the store it was trained on."""
-    checkpoint = torch.load(run / "checkpoints/best.ckpt", map_location="cpu", weights_only=False)
+    """A run's model with its best weights, and the store it was trained on.
+
+    Raises ArtifactError where the checkpoint can't be read or the model can't be served, StoreError where the store is another by now.
+    """
+    checkpoint = _read(run / BEST)
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
-    parts = build(settings, SequenceStore.open(settings.store, verify=True))
+    store = SequenceStore.open(settings.store, verify=True)
+    if store.digest != checkpoint["store"]:
+        raise StoreError(f"expected {store.path} as it was when {run} was trained, found another log in it; train anew with force=true")
+    parts = build(settings, store)
+    if parts.model.objective(NextItem) is None or parts.model.objective(Intent) is None:
+        raise ArtifactError(f"expected a model with the objectives next_item and intent in {run}, found one without; train it with both")
     parts.module.load_state_dict(checkpoint["state_dict"])
     parts.model.eval()
     return parts
@@ -97,10 +109,7 @@ def write_graph(parts: Parts, path: Path) -> None:
         names = list(parts.model(example))
     inputs = (*example.fields.values(), example.offsets, example.now)
     dynamic = {"inputs": tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)}
-    with warnings.catch_warnings():
-        # torch's exporter warns about its own internals, nothing that a user could change
-        warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with without_chatter():
         program = torch.onnx.export(
             servable,
             inputs,
@@ -114,6 +123,22 @@ def write_graph(parts: Parts, path: Path) -> None:
     program.save(path)
 
 
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """torch's exporter tells of its own internals and of packages that nobody needs: nothing that a user could change."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpoint: str) -> dict[str, Any]:
     """contract.json: what goes in, what comes out, in which units, and the digest of every file."""
     vocabularies = {
@@ -121,8 +146,8 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         for field, vocabulary in parts.store.vocabularies.items()
     }
     next_item, intent = parts.model.objective(NextItem), parts.model.objective(Intent)
-    if next_item is None or intent is None:
-        raise ArtifactError("expected a model with the objectives next_item and intent, which serving answers; train it with both")
+    assert next_item is not None
+    assert intent is not None
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -170,9 +195,30 @@ def _finished_run(config: DictConfig) -> Path:
     if not config.run:
         raise ArtifactError("expected run=FOLDER, received none; for example run=runs/demo")
     run = Path(config.run)
-    if not (run / "summary.json").exists() or not (run / "checkpoints/best.ckpt").exists():
+    if not (run / SUMMARY).exists() or not (run / BEST).exists():
         raise ArtifactError(f"expected a finished run in {run}, found none; train it with python -m training.run")
     return run
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint of this project: plain data only, so that one from elsewhere can't run code here."""
+    try:
+        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+        raise ArtifactError(f"expected a checkpoint in {checkpoint}, found a damaged file; train the run anew with force=true") from error
+    return content
+
+
+def _check_replaceable(out: Path) -> None:
+    """An artifact may be replaced; anything else isn't ours to remove."""
+    if out.exists() and not (out / "contract.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ArtifactError(f"expected an artifact or nothing in {out}, found other files; choose another place with out=FOLDER")
+
+
+def _note_seconds(run: Path, seconds: float) -> None:
+    """Add to the run's summary how long the export took."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    write_json(run / SUMMARY, {**summary, "seconds": {**summary["seconds"], "export": round(seconds, 1)}})
 
 
 def _checkpoint_of(out: Path) -> str | None:
