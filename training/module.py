@@ -73,7 +73,7 @@ class SequenceModule(pl.LightningModule):
         self._log("validation/quality", float(np.mean(headlines)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

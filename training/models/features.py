@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kernels import ragged
 from training.models import clock
 from training.models.facts import Facts
-from training.models.rhythm import Rhythm
+from training.models.rhythm import RHYTHM_SIZE, Rhythm
 from training.sequences.batch import Batch
 
 
@@ -35,6 +35,16 @@ class Grouping:
     gap: Tensor
 
 
+@dataclass
+class Embedded:
+    """steps: a token a step; questions: a token a moment; rhythm: the numbers behind the questions [Q, R]; grouping: events to steps."""
+
+    steps: Tokens
+    questions: Tokens
+    rhythm: Tensor
+    grouping: Grouping
+
+
 class Features(nn.Module):
     """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment."""
 
@@ -49,7 +59,7 @@ class Features(nn.Module):
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
         self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)
-        self.from_rhythm = nn.Sequential(nn.Linear(self.rhythm.size + clock.CALENDAR_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -57,12 +67,12 @@ class Features(nn.Module):
         """The item embeddings [num_items, D], shared by what is read and what is recommended."""
         return self.embeddings["item"].weight  # type: ignore[return-value]
 
-    def forward(self, batch: Batch) -> tuple[Tokens, Tokens, Grouping]:
-        """Steps, questions, and how the events were grouped."""
+    def forward(self, batch: Batch) -> Embedded:
+        """The steps and questions of a batch."""
         grouping = group(batch)
         steps = Tokens(self.dropout(self._steps(batch, grouping)), grouping.time, grouping.offsets)
-        rhythm = torch.cat([self.rhythm(batch, grouping), clock.calendar(batch.now)], -1)
-        return steps, Tokens(self.from_rhythm(rhythm), batch.now, batch.question_offsets), grouping
+        rhythm = self.rhythm(batch, grouping)
+        return Embedded(steps, Tokens(self.from_rhythm(rhythm), batch.now, batch.question_offsets), rhythm, grouping)
 
     def _steps(self, batch: Batch, grouping: Grouping) -> Tensor:
         event = sum(embedding(batch.fields[field]) for field, embedding in self.embeddings.items())

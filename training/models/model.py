@@ -35,5 +35,6 @@ class SequenceModel(nn.Module):
 
     def represent(self, batch: Batch) -> Context:
         """The representation of every question, with what objectives need beside it."""
-        steps, questions, grouping = self.features(batch)
-        return Context(batch, grouping, questions.x, self.encoder(steps, questions), self.features.item_weight)
+        embedded = self.features(batch)
+        representation = self.encoder(embedded.steps, embedded.questions)
+        return Context(batch, embedded.grouping, embedded.rhythm, representation, self.features.item_weight)

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
 NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
 FAR_DAYS = 3650.0  # as long ago as never
+RHYTHM_SIZE = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8 + clock.CALENDAR_SIZE
 
 
 class Rhythm(nn.Module):
-    """`size` numbers a question. events: the names of the events that count as a purchase."""
+    """RHYTHM_SIZE numbers a question, the calendar of its moment among them. events: the names of the events that count as a purchase."""
 
     is_purchase: Tensor
     windows: Tensor
@@ -36,10 +37,9 @@ class Rhythm(nn.Module):
         self.register_buffer("is_purchase", is_purchase, persistent=False)
         self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
         self.register_buffer("weeks", torch.arange(NUM_WEEKS) * 7 * clock.MICROSECONDS_PER_DAY, persistent=False)
-        self.size = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8
 
     def forward(self, batch: Batch, grouping: "Grouping") -> Tensor:
-        """[Q, size]. Steps after a question's moment count for nothing."""
+        """[Q, RHYTHM_SIZE]. Steps after a question's moment count for nothing."""
         of_step = self._of_step(batch, grouping)
         question, step = ragged.pair_up(batch.question_offsets, grouping.offsets)
         age = batch.now[question] - grouping.time[step]
@@ -60,6 +60,7 @@ class Rhythm(nn.Module):
                 active_weeks,
                 by_weekday / purchases.clamp(min=1),
                 self._regularity(batch, question, clock.days(age), past[:, 0], bought[:, 0], gaps, steps, purchases),
+                clock.calendar(batch.now),
             ],
             -1,
         )

@@ -1,4 +1,8 @@
-"""Will the customer buy soon: the probability of a purchase within a horizon of the moment."""
+"""Will the customer buy soon: the probability of a purchase within a horizon of the moment.
+
+The head reads the representation and, beside it, the customer's rhythm as it is: what a table of recency, frequency and money would know
+need not pass through an encoder that other objectives pull at too.
+"""
 
 from collections.abc import Mapping
 
@@ -9,6 +13,7 @@ from torch.nn import functional as F
 
 from training.evaluation.outcomes import outcome_metrics
 from training.models.facts import Facts
+from training.models.rhythm import RHYTHM_SIZE
 from training.objectives.objective import Context, Objective
 from training.sequences.future import Future
 from training.sequences.history import History
@@ -25,6 +30,7 @@ class Intent(Objective):
         self.weight = weight
         self.kinds = facts.event_ids(events)
         self.horizon = round(horizon_days * DAY)
+        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), nn.Dropout(dropout))
         self.head = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,4 +67,4 @@ class Intent(Objective):
         return {"purchase_probability": torch.sigmoid(self._logit(context))}
 
     def _logit(self, context: Context) -> Tensor:
-        return self.head(torch.cat([context.representation, context.question], -1))[:, 0]
+        return self.head(torch.cat([context.representation, self.from_rhythm(context.rhythm)], -1))[:, 0]

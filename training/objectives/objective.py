@@ -16,14 +16,14 @@ from training.sequences.history import History
 
 @dataclass
 class Context:
-    """What objectives work on. question: [Q, D], each question before any step is looked at (its moment, the rhythm up to it).
+    """What objectives work on. representation: [Q, D], a row a question; item_weight: [num_items, D].
 
-    representation: [Q, D], after; item_weight: [num_items, D].
+    rhythm: [Q, RHYTHM_SIZE], what RFM and the like know of each question (training.models.rhythm).
     """
 
     batch: Batch
     grouping: Grouping
-    question: Tensor
+    rhythm: Tensor
     representation: Tensor
     item_weight: Tensor
 
@@ -33,7 +33,7 @@ class Context:
         owner = ragged.row_of_value(self.batch.question_offsets, chosen.shape[0])
         counts = counts.index_add(0, owner[chosen], torch.ones_like(owner[chosen]))
         batch = replace(self.batch, now=self.batch.now[chosen], question_offsets=ragged.offsets_of_lengths(counts), labels={})
-        return Context(batch, self.grouping, self.question[chosen], self.representation[chosen], self.item_weight)
+        return Context(batch, self.grouping, self.rhythm[chosen], self.representation[chosen], self.item_weight)
 
 
 class Objective(nn.Module, abc.ABC):
