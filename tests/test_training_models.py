@@ -99,12 +99,25 @@ def prices(batch: Batch) -> list[Tensor]:
     return [torch.full_like(price, torch.nan), torch.zeros_like(price), torch.ones_like(price)]
 
 
+def test_a_step_is_the_mean_of_its_events() -> None:
+    features = small_model(LOG).features
+    torch.nn.init.zeros_(features.from_step.weight)  # which is told how many events there are
+    batch = batch_of(log_of([[(START, PURCHASE, 2), (START, VIEW, 3)]]))
+    single = {name: values.split(1) for name, values in batch.fields.items()}
+    alone = [
+        replace(batch, fields={name: values[place] for name, values in single.items()}, offsets=torch.tensor([0, 1])) for place in (0, 1)
+    ]
+    both, first, second = (features(each).steps.x for each in (batch, *alone))
+    assert (first - second).abs().amax() > 0.1
+    torch.testing.assert_close(both, (first + second) / 2)
+
+
 def test_a_log_without_numbers() -> None:
     features = Features(categories=["item", "event"], numbers=[], rhythm_events=["purchase"], dim=4, dropout=0.0, facts=facts_of(LOG, NOW))
     batch = batch_of(LOG)
-    steps, questions, _ = features(replace(batch, fields={field: batch.fields[field] for field in FIELDS[:3]}))
-    assert steps.x.isfinite().all()
-    assert questions.x.shape == (LOG.num_customers, 4)
+    embedded = features(replace(batch, fields={field: batch.fields[field] for field in FIELDS[:3]}))
+    assert embedded.steps.x.isfinite().all()
+    assert embedded.questions.x.shape == (LOG.num_customers, 4)
 
 
 def test_rhythm_by_hand() -> None:
@@ -117,13 +130,29 @@ def test_rhythm_by_hand() -> None:
     items = [2 * (window > 13) + (window > 3) for window in rhythm.WINDOW_DAYS]
     spent = [6 * (window > 13) + 5 * (window > 3) for window in rhythm.WINDOW_DAYS]
     np.testing.assert_allclose(np.expm1(said[: 3 * len(rhythm.WINDOW_DAYS)]), within + items + spent, atol=1e-4)
-    weekdays = said[-15:-8]
-    expected = np.bincount([(EPOCH + timedelta(microseconds=START + day * DAY)).weekday() for day in (0, 10)], minlength=7) / 2
-    np.testing.assert_allclose(weekdays, expected, atol=1e-6)
+    said, calendar = said[: -clock.CALENDAR_SIZE], said[-clock.CALENDAR_SIZE :]
+    np.testing.assert_allclose(calendar, clock.calendar(torch.tensor(START + 13 * DAY)))
+    weekdays = np.bincount([(EPOCH + timedelta(microseconds=START + day * DAY)).weekday() for day in (0, 10)], minlength=7)
+    np.testing.assert_allclose(said[-15:-8], weekdays / 2, atol=1e-6)
     # hours since the last step and purchase; days since the first step, mean and spread of the gaps between steps, mean gap between
     # purchases, silence in such gaps; purchases
     regularity = [1 * 24, 3 * 24, 13, 6, 4, 10, 3 / 10.5, 2]
     np.testing.assert_allclose(np.expm1(said[-8:]), regularity, rtol=1e-4)
+
+
+def test_an_event_at_the_moment_is_past(model: SequenceModel) -> None:
+    """One microsecond makes a purchase known to whoever reads it: attention, rhythm, repeats."""
+    log = log_of([[(START, PURCHASE, 2)]])
+    answers = [asked_at(model, log, START + microseconds) for microseconds in (-1, 0, 1)]
+    for name, values in answers[1].items():
+        assert (values - answers[0][name]).nan_to_num().abs().amax() > 0.01, name
+    assert_same(answers[1], answers[2], tolerance=1e-4)
+
+
+def asked_at(model: SequenceModel, log: History, now: int) -> dict[str, Tensor]:
+    """Asked at `now` and ten days later, so that the log is in the batch anyway; the earlier answers."""
+    batch = questions_of(log).ask(np.array([0]), np.array([now, now + 10 * DAY]), np.array([2]))
+    return {name: values[:1] for name, values in answers_to(model, batch).items()}
 
 
 def test_rhythm_of_a_stranger_is_finite_and_like_that_of_any_other_stranger() -> None:
@@ -134,9 +163,8 @@ def test_rhythm_of_a_stranger_is_finite_and_like_that_of_any_other_stranger() ->
 
 def said_of_rhythm(log: History, now: int) -> Tensor:
     batch = batch_of(log, now)
-    module = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now))
-    said = module(batch, group(batch))
-    assert said.shape == (log.num_customers, module.size)
+    said = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now))(batch, group(batch))
+    assert said.shape == (log.num_customers, rhythm.RHYTHM_SIZE)
     return said
 
 
@@ -217,10 +245,10 @@ def test_a_customer_without_a_question_is_left_out(model: SequenceModel) -> None
 def test_padding_is_never_read(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(LOG)
     with torch.inference_mode():
-        steps, questions, _ = model.features(batch)
-        expected = model.encoder(steps, questions)
+        embedded = model.features(batch)
+        expected = model.encoder(embedded.steps, embedded.questions)
         monkeypatch.setattr(ragged, "pad", partial(ragged.pad, fill=1000.0))
-        assert_same({"representation": model.encoder(steps, questions)}, {"representation": expected})
+        assert_same({"x": model.encoder(embedded.steps, embedded.questions)}, {"x": expected})
 
 
 def training_loss(model: SequenceModel, batch: Batch) -> Tensor:
