@@ -14,8 +14,8 @@ from training.sequences.batch import Batch
 class SequenceModule(pl.LightningModule):
     """Trains a model on all its objectives together.
 
-    learning_rate rises over `warmup_steps` and then falls in a line to a fiftieth at `total_steps`. Every epoch draws its random numbers
-    from `seed` and the epoch's number alone, so that a resumed run goes on exactly as an uninterrupted one would have.
+    learning_rate rises over `warmup_steps` and then falls in a line to a fiftieth at `total_steps`. Every batch draws its random numbers
+    from `seed` and its own place in training alone, so that a resumed run goes on exactly as an uninterrupted one would have.
     """
 
     def __init__(
@@ -30,10 +30,9 @@ class SequenceModule(pl.LightningModule):
         self.seed = seed
         self._evidence: dict[str, list[dict[str, np.ndarray]]] = {}
 
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)))
-
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        # not once an epoch: between its start and its first batch a resumed run draws other numbers than an uninterrupted one
+        torch.manual_seed(hash((self.seed, self.current_epoch, index, self.global_rank)))
         context = self.model.represent(batch)
         total = context.representation.new_zeros(())
         for name, objective in self.model.objectives.items():
