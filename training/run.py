@@ -64,19 +64,14 @@ def run(config: DictConfig) -> Path:
 
 def trainer_for(config: DictConfig, out: Path, store: SequenceStore) -> pl.Trainer:
     """Lightning's Trainer with best and last checkpoints, early stopping, the learning curve and TensorBoard."""
+    at_epoch_end: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks: list[pl.Callback] = [
         LearningCurve(out / "metrics.csv"),
         Origin(config, store),
         Stopping(QUALITY, mode="max", patience=config.patience, check_on_train_epoch_end=True),
-        ModelCheckpoint(
-            out / "checkpoints",
-            "best",
-            monitor=QUALITY,
-            mode="max",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
+        # two, since save_last=True saves only together with a better one; the last one knows of the best, so it comes second
+        ModelCheckpoint(out / "checkpoints", "best", monitor=QUALITY, mode="max", **at_epoch_end),
+        ModelCheckpoint(out / "checkpoints", "last", **at_epoch_end),
     ]
     if config.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
@@ -96,8 +91,9 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore) -> pl.Train
 def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
     """Train from the start, or from the last checkpoint where there is one."""
     with warnings.catch_warnings():
-        # Lightning asks torch in a way that torch gives up; nothing that we or a user could change
+        # Lightning asks torch in a way that torch gives up; and going on in a folder with checkpoints is what is wanted here
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
         trainer.fit(parts.module, parts.data, ckpt_path=str(out / LAST) if (out / LAST).exists() else None)
 
 
