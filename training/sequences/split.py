@@ -13,6 +13,7 @@ from training.errors import ConfigError
 from training.sequences.history import Log, step_starts
 
 DAY = 86_400_000_000  # µs
+SETTINGS = {"horizon_days", "test_cutoff", "validation_cutoff"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ def leave_one_out(log: Log) -> Split:
 
 def make_split(log: Log, *, kind: str, **settings: object) -> Split:
     """The split that a config names: `time` or `leave_one_out`."""
+    if unknown := sorted(set(settings) - SETTINGS):
+        raise ConfigError(
+            f"expected data.split to hold kind, {', '.join(sorted(SETTINGS))}, received {', '.join(unknown)}; correct the name"
+        )
     if kind == "time":
         return time_split(log, **settings)  # type: ignore[arg-type]
     if kind == "leave_one_out":
