@@ -6,7 +6,7 @@ from helpers_evaluation import EVENT_NAMES, PURCHASE, START, random_log
 from sklearn.metrics import roc_auc_score
 
 from training.baselines.features import Activity
-from training.baselines.intent import IntentBaseline, intent_baselines
+from training.baselines.intent import IntentBaseline, intent_baselines, past_moments
 from training.baselines.rfm import rfm_scores
 from training.baselines.snapshots import Snapshots
 from training.errors import ConfigError
@@ -67,10 +67,18 @@ def test_rfm_scores_are_fifths_of_the_buyers_of_a_moment() -> None:
 
 
 def test_a_window_too_short_to_learn_from_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least 28 days and the horizon of 7 days, received 20 days"):
-        intent_baselines(
-            LOG, validation_now=START + 20 * DAY + int(LOG.columns["timestamp"].min() - START), horizon=HORIZON, seed=0, **KIND
-        )
+    with pytest.raises(ConfigError, match="longer than the horizon of 7 days, received 5 days"):
+        intent_baselines(LOG, validation_now=START + 5 * DAY + int(LOG.columns["timestamp"].min() - START), horizon=HORIZON, seed=0, **KIND)
+
+
+@pytest.mark.parametrize(
+    ("days", "horizon", "ages"),
+    [(365, 7, [7 * week for week in range(1, 27)]), (70, 7, [7, 14, 21, 28, 35, 42]), (21, 7, [7, 14]), (8, 1, [1, 2, 3, 4]), (9, 7, [7])],
+    ids=["a year", "ten weeks", "three weeks", "a week asked about tomorrow", "hardly longer than the horizon"],
+)
+def test_past_moments_fit_the_log(days: int, horizon: int, ages: list[int]) -> None:
+    moments = past_moments(START, START + days * DAY, horizon * DAY)
+    assert [(START + days * DAY - moment) / DAY for moment in moments] == ages
 
 
 def test_customers_that_all_do_the_same_are_refused() -> None:

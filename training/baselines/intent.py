@@ -80,13 +80,12 @@ def intent_baselines(
 
 
 def past_moments(first: int, end: int, horizon: int) -> list[int]:
-    """Weekly moments (µs), latest first, whose horizon is inside the training window."""
-    latest = end - horizon
-    moments = [latest - step * STEP_DAYS * DAY for step in range(MAX_SNAPSHOTS)]
-    kept = [moment for moment in moments if moment >= first + WARM_UP_DAYS * DAY]
-    if not kept:
+    """Weekly moments (µs), latest first, whose horizon is inside the training window; closer together where the horizon is shorter."""
+    latest, step = end - horizon, min(STEP_DAYS * DAY, horizon)
+    if latest <= first:
         raise ConfigError(
-            f"expected a training window of at least {WARM_UP_DAYS} days and the horizon of {horizon / DAY:g} days, "
-            f"received {(end - first) / DAY:.0f} days; choose a later validation cutoff or a shorter horizon"
+            f"expected a training window longer than the horizon of {horizon / DAY:g} days, received {(end - first) / DAY:.3g} days; "
+            "choose a later validation cutoff or a shorter horizon"
         )
-    return kept
+    earliest = first + min(WARM_UP_DAYS * DAY, (latest - first) // 2)  # a log of a few days must do with less
+    return [moment for moment in (latest - step * index for index in range(MAX_SNAPSHOTS)) if moment >= earliest]
