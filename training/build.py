@@ -17,6 +17,24 @@ from training.sequences.questions import Questions
 from training.sequences.split import Split, make_split
 from training.sequences.store import SequenceStore
 
+# the least that makes sense, and by its type what kind of number it is
+LOWEST: dict[str, int | float] = {
+    "seed": 0,
+    "dim": 1,
+    "dropout": 0.0,
+    "max_events": 1,
+    "moments.per_customer": 1,
+    "customers_per_batch": 1,
+    "optimiser.learning_rate": 0.0,
+    "optimiser.weight_decay": 0.0,
+    "optimiser.warmup_steps": 0,
+    "trainer.max_epochs": 1,
+    "patience": 1,
+    "showcase": 0,
+    "data.split.horizon_days": 0.0,
+    "data.intent_horizon_days": 0.0,
+}
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -32,7 +50,8 @@ class Parts:
 
 
 def build(config: DictConfig, store: SequenceStore) -> Parts:
-    """Seeded: the same config and store give the same first weights."""
+    """Seeded: the same config and store give the same first weights. Raises ConfigError for a value that makes no sense."""
+    check_values(config)
     torch.manual_seed(config.seed)
     split = make_split(store, **{"kind": "time", **_plain(config.data.split)})
     facts = Facts.of(store, store.vocabularies, split.train_until)
@@ -47,6 +66,17 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     )
     module = SequenceModule(model, **_plain(config.optimiser), total_steps=max(1, batches * config.trainer.max_epochs), seed=config.seed)
     return Parts(store, split, facts, model, questions, data, module)
+
+
+def check_values(config: DictConfig) -> None:
+    """Raises ConfigError for the first setting whose value can't be used, naming it."""
+    for name, lowest in LOWEST.items():
+        value = OmegaConf.select(config, name)
+        if value is not None and (not isinstance(value, type(lowest) | int) or value < lowest):
+            kind = "a whole number" if isinstance(lowest, int) else "a number"
+            raise ConfigError(f"expected {name} to be {kind} from {lowest} on, received {value!r}; correct it")
+    if not config.dropout < 1:
+        raise ConfigError(f"expected dropout to be less than 1, received {config.dropout!r}; correct it")
 
 
 def fields_read(config: DictConfig, store: SequenceStore) -> list[str]:

@@ -52,6 +52,8 @@ def one_line(error: Exception) -> str:
     """What was expected, what came and what to do, without line breaks."""
     if isinstance(error, RevisitError):
         return _joined(error)
+    if isinstance(error.__cause__, RevisitError):  # raised by what Hydra was to make
+        return _joined(error.__cause__)
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         return _unknown_choice(error)
     if isinstance(error.__cause__, ConfigAttributeError | ConfigKeyError):

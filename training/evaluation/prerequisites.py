@@ -40,7 +40,7 @@ def _check_followed(labels: Mapping[str, np.ndarray], name: str) -> None:
     if not len(labels["items"]):
         raise ConfigError(
             f"expected customers for whom something to recommend follows in the {name} window, found none; "
-            "set the cutoffs or data.split.horizon_days to fit the log"
+            "set data.split or data.next_item_events to fit the log"
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kernels import ragged
+from training.errors import ConfigError
 from training.models import clock
 from training.models.encoder import Encoder
 from training.models.features import Tokens
@@ -20,6 +21,8 @@ class SASRec(Encoder):
 
     def __init__(self, *, dim: int, num_blocks: int, num_heads: int, dropout: float) -> None:
         super().__init__()
+        if dim % num_heads:
+            raise ConfigError(f"expected dim to be a multiple of encoder.num_heads, received {dim} and {num_heads}; change either")
         self.bias = GapBias(num_heads)
         self.blocks = nn.ModuleList(Block(dim, num_heads, dropout) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
