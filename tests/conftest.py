@@ -1,13 +1,15 @@
-"""What every test stands on: sleeping idle threads, two torch threads, fixed seeds, and GPU tests skipped with the reason."""
+"""What every test stands on: sleeping idle threads, two torch threads, fixed seeds, GPU tests skipped with the reason, one small run."""
 
 import os
 import random
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
 import torch
+from helpers_training import composed, make_run, make_store
 
 torch.set_num_threads(2)
 
@@ -22,3 +24,23 @@ def seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the small shop. Made once: to be read, not changed."""
+    return make_store(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def small_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on it, with histories longer than the model reads. Made once: to be read, not changed."""
+    return make_run(small_store, tmp_path_factory.mktemp("runs") / "small", "max_events=60")
+
+
+@pytest.fixture(scope="session")
+def small_artifact(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run's artifact. Made once: to be read, not changed."""
+    from training.export import export
+
+    return export(composed("export", [f"run={small_run}", f"out={tmp_path_factory.mktemp('artifacts') / 'small'}"]))

@@ -22,6 +22,7 @@ from training.objectives.next_item import NextItem
 from training.reporting import write_run_report
 from training.showcase import showcase
 
+NOT_JUDGED = "Whether they come back is not judged: leave-one-out asks right before a step, so that everybody comes back."
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "lightgbm", "scikit-learn")
 
 
@@ -45,6 +46,8 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     }
     summary["verdict"] = verdicts(ranking, intent, seed=config.seed)
+    if parts.model.objective(Intent) and intent is None:
+        summary["verdict"].append(NOT_JUDGED)
     write_run_report(out / "report.html", config, parts, ranking, intent, shown, summary, curve=out / "metrics.csv")
     write_json(out / "summary.json", summary)
 
