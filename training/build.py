@@ -1,5 +1,6 @@
 """A composed config and a store to what training needs: split, model, questions, batches. The same for training, export and tests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
@@ -12,6 +13,8 @@ from training.models.facts import Facts
 from training.models.features import Features
 from training.models.model import SequenceModel
 from training.module import SequenceModule
+from training.objectives.intent import Intent
+from training.objectives.objective import Objective
 from training.sequences.datamodule import SequenceData, TrainingBatches
 from training.sequences.questions import Questions
 from training.sequences.split import Split, make_split
@@ -64,7 +67,13 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     batches = len(
         TrainingBatches(questions, split, moments, customers_per_batch=config.customers_per_batch, seed=0, epoch=0, rank=0, num_ranks=1)
     )
-    module = SequenceModule(model, **_plain(config.optimiser), total_steps=max(1, batches * config.trainer.max_epochs), seed=config.seed)
+    module = SequenceModule(
+        model,
+        judged_by=judged_by(split, objectives),
+        **_plain(config.optimiser),
+        total_steps=max(1, batches * config.trainer.max_epochs),
+        seed=config.seed,
+    )
     return Parts(store, split, facts, model, questions, data, module)
 
 
@@ -77,6 +86,11 @@ def check_values(config: DictConfig) -> None:
             raise ConfigError(f"expected {name} to be {kind} from {lowest} on, received {value!r}; correct it")
     if not config.dropout < 1:
         raise ConfigError(f"expected dropout to be less than 1, received {config.dropout!r}; correct it")
+
+
+def judged_by(split: Split, objectives: Mapping[str, Objective]) -> list[str]:
+    """The objectives whose answers can be judged. Under leave-one-out a window ends with its answer: "nobody came" is never seen."""
+    return [name for name, objective in objectives.items() if split.kind == "time" or not isinstance(objective, Intent)]
 
 
 def fields_read(config: DictConfig, store: SequenceStore) -> list[str]:

@@ -1,5 +1,7 @@
 """The LightningModule: steps and optimiser, nothing else."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -12,17 +14,26 @@ from training.sequences.batch import Batch
 
 
 class SequenceModule(pl.LightningModule):
-    """Trains a model on all its objectives together.
+    """Trains a model on all its objectives together; the quality of those in `judged_by` chooses the checkpoint.
 
     learning_rate rises over `warmup_steps` and then falls in a line to a fiftieth at `total_steps`. Every batch draws its random numbers
     from `seed` and its own place in training alone, so that a resumed run goes on exactly as an uninterrupted one would have.
     """
 
     def __init__(
-        self, model: SequenceModel, *, learning_rate: float, weight_decay: float, warmup_steps: int, total_steps: int, seed: int
+        self,
+        model: SequenceModel,
+        *,
+        judged_by: Collection[str],
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        total_steps: int,
+        seed: int,
     ) -> None:
         super().__init__()
         self.model = model
+        self.judged_by = judged_by
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
@@ -63,7 +74,8 @@ class SequenceModule(pl.LightningModule):
         for name, objective in self.model.objectives.items():
             evidence = joined(self._evidence[name])
             summed, count = evidence.pop("loss").sum(0)
-            quality = {metric: value for metric, value in objective.summarise(evidence).items() if not np.isnan(value)}
+            quality = objective.summarise(evidence) if name in self.judged_by else {}
+            quality = {metric: value for metric, value in quality.items() if not np.isnan(value)}
             headlines += [quality[objective.headline]] if objective.headline in quality else []
             for metric, value in {"loss": summed / max(count, 1), **quality}.items():
                 self._log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)

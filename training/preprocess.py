@@ -5,6 +5,7 @@ python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def preprocess(config: DictConfig) -> Path:
 
     Raises DataError, ConfigError, StoreError or DeviceError for what a user can mend; then nothing is written.
     """
+    started = time.perf_counter()
     data = _data(config)
     log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
     check_replaceable(out)
@@ -43,7 +45,7 @@ def preprocess(config: DictConfig) -> Path:
     encoded = _encode(log, kept, engine)
     reasons = dict(quarantined.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows())
     counts = {"read": kept.height + quarantined.height, "kept": kept.height, "quarantined": quarantined.height}
-    meta = {"data": data, "counts": counts, "reasons": reasons, "sources": sources}
+    meta = {"data": data, "counts": counts, "reasons": reasons, "sources": sources, "seconds": round(time.perf_counter() - started, 1)}
     with console.status(f"writing {out}"):
         write_store(out, **vars(encoded), quarantine=quarantined.to_arrow(), meta=meta)
     _print_outcome(out, log)

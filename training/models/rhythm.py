@@ -88,7 +88,7 @@ class Rhythm(nn.Module):
         first = torch.zeros_like(latest).scatter_reduce(0, question, age * past, "amax")
         first_purchase = torch.zeros_like(latest).scatter_reduce(0, question, age * bought, "amax")
         mean, square = (gaps / (steps - 1).clamp(min=1)).unbind(-1)
-        spread = (square - mean**2).clamp(min=0).sqrt()
+        spread = (square - mean**2).clamp(min=0)  # no root: near zero it would turn float noise into days
         between = (first_purchase - latest_purchase).clamp(min=0) / (purchases[:, 0] - 1).clamp(min=1)
         hours = torch.stack([latest, latest_purchase], -1) * 24
         spans = torch.stack([first, mean, spread, between, latest_purchase / (between + 0.5)], -1)

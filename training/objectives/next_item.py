@@ -27,12 +27,13 @@ from training.sequences.history import History
 
 AGE_KNOTS = 12  # log_days runs from 0 (now) to about 3 (a year): four knots a factor of 25 hours
 NEVER = -1e4  # a logit that adds nothing
+SCATTER = -7046029254386353131  # 2^64 divided by the golden ratio: multiplied by it, near numbers land far apart
 
 
 class NextItem(Objective):
     """events: names of the events whose items are predicted. repeat: whether a past event can be copied. top_k: answers given.
 
-    every: in training, learn from every so many-th moment only. A softmax over the catalogue costs far more than the rest of the model;
+    every: in training, learn from one moment in so many only. A softmax over the catalogue costs far more than the rest of the model;
     thinning it out leaves time for the other objectives to see more moments.
     """
 
@@ -51,7 +52,7 @@ class NextItem(Objective):
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
         self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
         self.question = nn.Linear(dim, dim, bias=False)
-        self.repeat = Repeat(dim, facts) if repeat else None
+        self.repeat = Repeat(dim, candidates, facts) if repeat else None
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
@@ -66,7 +67,7 @@ class NextItem(Objective):
         items, counts = labels["items"], labels["offsets"].diff()
         chosen = counts > 0
         if self.training:
-            chosen = chosen & (_place_within(context.batch.question_offsets, len(counts)) % self.every == 0)
+            chosen = chosen & one_in(self.every, context.batch.now)
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
         log_p = self._log_probability(context.only(chosen), items, ragged.offsets_of_lengths(counts))
         weight = counts.repeat_interleave(counts) ** -0.5
@@ -107,7 +108,7 @@ class NextItem(Objective):
     def scores(self, context: Context) -> Tensor:
         """log P of every item: [Q, num_items]; −inf for what isn't in the catalogue."""
         explore = self.question(context.representation) @ context.item_weight.T + self.popularity + self.candidate_bias
-        normaliser = explore.logsumexp(-1)
+        normaliser = wide_logsumexp(explore)
         if self.repeat is None:
             return explore - normaliser[:, None]
         pair_question, pair_event, logit = self.repeat(context)
@@ -136,8 +137,9 @@ class Repeat(nn.Module):
 
     can_be_copied: Tensor
 
-    def __init__(self, dim: int, facts: Facts) -> None:
+    def __init__(self, dim: int, candidates: Tensor, facts: Facts) -> None:
         super().__init__()
+        self.register_buffer("can_be_copied", candidates, persistent=False)
         knots = torch.arange(AGE_KNOTS + 1, dtype=torch.float32) / 4
         self.shared = nn.Parameter(-1.0 - 1.5 * knots)  # log of a power law: older counts less
         self.of_item = nn.Embedding(facts.sizes["item"], AGE_KNOTS + 1)
@@ -147,7 +149,7 @@ class Repeat(nn.Module):
             nn.init.zeros_(weight)
 
     def forward(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-        """Question, event and logit of every pair of the same customer; events after the question's moment get a logit of nothing."""
+        """Question, event and logit of every pair of the same customer; later events and items not for sale count for nothing."""
         batch = context.batch
         question, event = ragged.pair_up(batch.question_offsets, batch.offsets)
         age = batch.now[question] - batch.fields["timestamp"][event]
@@ -163,18 +165,25 @@ class Repeat(nn.Module):
             return flat + by_question.flatten()[question * (AGE_KNOTS + 1) + index]
 
         logit = height(lower) * (1 - share) + height(lower + 1) * share
-        return question, event, torch.where(age >= 0, logit, torch.full_like(logit, NEVER))
+        counts = (age >= 0) & self.can_be_copied[batch.fields["item"]][event]
+        return question, event, torch.where(counts, logit, torch.full_like(logit, NEVER))
 
 
-def _place_within(offsets: Tensor, num_values: int) -> Tensor:
-    """The place of each value in its own row, from 0: int64 [T]."""
-    return torch.arange(num_values, device=offsets.device) - offsets[ragged.row_of_value(offsets, num_values)]
+def one_in(every: int, now: Tensor) -> Tensor:
+    """One moment out of so many, by its own number alone: on any number of processes, at any time of a life. bool [Q]."""
+    return torch.remainder((now * SCATTER) >> 33, every) == 0
 
 
 def _spread(values: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     spread = np.full(size, np.nan)
     spread[places] = values
     return spread
+
+
+def wide_logsumexp(values: Tensor) -> Tensor:
+    """log Σ exp over the last dimension, summed in float64: runtimes add up 70,000 float32 numbers in different orders, 4e-4 apart."""
+    top = values.amax(-1, keepdim=True)
+    return top[..., 0] + (values - top).exp().to(torch.float64).sum(-1).log().to(values.dtype)
 
 
 def segment_logsumexp(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:

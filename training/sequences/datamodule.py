@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.errors import ConfigError
 from training.sequences.batch import Batch
-from training.sequences.history import History, Log, keep_last, take
+from training.sequences.history import History, Log, count_until, keep_last, take
 from training.sequences.moments import Moments
 from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
@@ -37,7 +37,7 @@ class TrainingBatches(Dataset[Batch]):
         self.customers_per_batch = customers_per_batch
         self.seed, self.epoch = seed, epoch
         self.rank, self.num_ranks = rank, num_ranks
-        self.num_events = History.at(questions.log, split.train_until).num_events
+        self.num_events = count_until(questions.log, split.train_until)
         self.customers = np.flatnonzero(self.num_events)
         self.groups = self._groups()
         smallest = min(len(group) for group in self.groups)

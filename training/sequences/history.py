@@ -41,8 +41,7 @@ class History:
 
     @classmethod
     def _where(cls, log: Log, keep: np.ndarray) -> "History":
-        kept = np.bincount(customer_of_event(log.offsets)[keep], minlength=len(log.offsets) - 1)
-        return cls(offsets_of(kept), {field: values[keep] for field, values in log.columns.items()})
+        return cls(offsets_of(_count(log, keep)), {field: values[keep] for field, values in log.columns.items()})
 
     @property
     def num_customers(self) -> int:
@@ -73,6 +72,11 @@ def keep_last(history: History, max_events: int) -> History:
     return history.where((from_end[start_of_step] <= max_events) | (start_of_step == np.repeat(last_step, counts)))
 
 
+def count_until(log: Log, now: np.ndarray | int) -> np.ndarray:
+    """How many events each customer has up to a moment: int64 [C]."""
+    return _count(log, log.columns["timestamp"] <= _per_event(log, now))
+
+
 def customer_of_event(offsets: np.ndarray) -> np.ndarray:
     """The customer's position for each event: int64 [N]."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -90,6 +94,10 @@ def step_starts(log: Log) -> np.ndarray:
     starts[1:] = timestamp[1:] != timestamp[:-1]
     starts[log.offsets[:-1][np.diff(log.offsets) > 0]] = True
     return starts
+
+
+def _count(log: Log, keep: np.ndarray) -> np.ndarray:
+    return np.bincount(customer_of_event(log.offsets)[keep], minlength=len(log.offsets) - 1)
 
 
 def _per_event(log: Log, moment: np.ndarray | int) -> np.ndarray | int:

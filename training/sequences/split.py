@@ -1,7 +1,7 @@
 """Who is asked what, when: the moments of training, validation and test, and how far each may look into the future.
 
 A moment `now` splits a customer's log: events at or before it are history, later ones the future. Training may look at the future only up
-to `train_until`, which lies before every validation moment; validation looks no further than the test moment.
+to `train_until`, which no validation moment precedes; validation looks no further than the test moment.
 """
 
 from dataclasses import dataclass
