@@ -59,7 +59,7 @@ class TrainingBatches(Dataset[Batch]):
     def _groups(self) -> list[np.ndarray]:
         """Customers of roughly the same length, to pad little. Roughly: a batch of one length is of one loyalty, and pulls astray."""
         generator = np.random.default_rng([self.seed, self.epoch])
-        noisy_length = self.num_events[self.customers] * generator.lognormal(0.0, 1.0, len(self.customers))
+        noisy_length = self.num_events[self.customers] * generator.lognormal(0.0, 0.5, len(self.customers))
         by_length = self.customers[np.argsort(noisy_length, kind="stable")]
         groups = np.array_split(by_length, -(-len(by_length) // self.customers_per_batch))
         return [groups[index] for index in generator.permutation(len(groups))]
