@@ -41,7 +41,7 @@ UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-0
 SUMMARY, BEST = "summary.json", "checkpoints/best.ckpt"
 REQUIRED = ("item", "event", "timestamp")
 
-console = Console()
+console = Console(soft_wrap=True)
 
 
 def export(config: DictConfig) -> Path:

@@ -33,7 +33,7 @@ CONFIG, SUMMARY, LAST, BEST = "config.yaml", "summary.json", "checkpoints/last.c
 LEFT_BEHIND = (SUMMARY, LAST, BEST, "metrics.csv", "predictions.parquet", "showcase.json", "report.html")
 IGNORED_SETTINGS = ("force",)  # settings that do not change what comes out
 
-console = Console()
+console = Console(soft_wrap=True)
 
 
 def run(config: DictConfig) -> Path:
