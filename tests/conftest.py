@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 import torch
-from helpers_training import composed, make_run, make_store
 
 torch.set_num_threads(2)
 
@@ -29,18 +28,24 @@ def seeds() -> None:
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of the small shop. Made once: to be read, not changed."""
+    from helpers_training import make_store  # here and below: tests that need no run should not wait for what makes one
+
     return make_store(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="session")
 def small_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on it, with histories longer than the model reads. Made once: to be read, not changed."""
+    from helpers_training import make_run
+
     return make_run(small_store, tmp_path_factory.mktemp("runs") / "small", "max_events=60")
 
 
 @pytest.fixture(scope="session")
 def small_artifact(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That run's artifact. Made once: to be read, not changed."""
+    from helpers_training import composed
+
     from training.export import export
 
     return export(composed("export", [f"run={small_run}", f"out={tmp_path_factory.mktemp('artifacts') / 'small'}"]))

@@ -181,12 +181,12 @@ EDGES: dict[str, tuple[Events, int]] = {
     "decades between events": (visits(5_000 * DAY, 12_000 * DAY, 19_000 * DAY), MIDNIGHT),
 }
 for offset in (-HOUR, -1_000_000, -1_000, -1, 0, 1, 1_000, HOUR):
-    EDGES[f"asked {offset:+} µs from midnight"] = (THREE, MIDNIGHT + offset)
-    EDGES[f"bought {offset:+} µs from midnight"] = (visits(MIDNIGHT - 6 * DAY, MIDNIGHT + offset), MIDNIGHT + DAY)
-    EDGES[f"bought {offset:+} µs from a week ago"] = (visits(MIDNIGHT - 7 * DAY + offset), MIDNIGHT)
+    EDGES[f"asked {offset:+} us from midnight"] = (THREE, MIDNIGHT + offset)
+    EDGES[f"bought {offset:+} us from midnight"] = (visits(MIDNIGHT - 6 * DAY, MIDNIGHT + offset), MIDNIGHT + DAY)
+    EDGES[f"bought {offset:+} us from a week ago"] = (visits(MIDNIGHT - 7 * DAY + offset), MIDNIGHT)
 for gap in (1, 2**31 - 1, 2**31, 2**31 + 1, 3_000_000_000, 2**32 - 1, 2**32, 2**32 + 1, 2**33, 2**40):
-    EDGES[f"{gap} µs between events"] = (visits(MIDNIGHT - DAY - gap, MIDNIGHT - DAY), MIDNIGHT)
-    EDGES[f"{gap} µs of silence"] = (visits(MIDNIGHT - DAY, MIDNIGHT), MIDNIGHT + gap)
+    EDGES[f"{gap} us between events"] = (visits(MIDNIGHT - DAY - gap, MIDNIGHT - DAY), MIDNIGHT)
+    EDGES[f"{gap} us of silence"] = (visits(MIDNIGHT - DAY, MIDNIGHT), MIDNIGHT + gap)
 
 
 def torch_says_of(parts: Parts, events: Events, now: int) -> Reply:

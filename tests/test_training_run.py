@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,19 +134,19 @@ class PowerCutError(Exception):
 
 
 class Cut(lightning.Callback):
-    """Raises PowerCutError in a batch of an epoch."""
+    """Raises an exception in a batch of an epoch."""
 
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.place = (epoch, batch)
+    def __init__(self, epoch: int, batch: int, reason: type[BaseException]) -> None:
+        self.place, self.reason = (epoch, batch), reason
 
     def on_train_batch_end(self, trainer: lightning.Trainer, _module: object, _outputs: object, _batch: object, index: int) -> None:
         if (trainer.current_epoch, index) == self.place:
-            raise PowerCutError
+            raise self.reason
 
 
-def cut_training(monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int) -> None:
+def cut_training(monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int, reason: type[BaseException] = PowerCutError) -> None:
     make_trainer = running.make_trainer
-    cut = Cut(epoch, batch)
+    cut = Cut(epoch, batch, reason)
     monkeypatch.setattr(
         running, "make_trainer", lambda config, callbacks, **rest: make_trainer(config, callbacks=[*callbacks, cut], **rest)
     )
@@ -175,7 +176,7 @@ def untrained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run(config)
 
 
-@pytest.mark.parametrize("where", ["in the first epoch", "in a later epoch", "while results are written"])
+@pytest.mark.parametrize("where", ["in the first epoch", "by the user in a later epoch", "while results are written"])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     small_store: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -183,10 +184,13 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     with monkeypatch.context() as patch:
         if where == "while results are written":
             cut_results(patch)
+        elif where == "in the first epoch":
+            cut_training(patch, epoch=0, batch=1)
         else:
-            cut_training(patch, epoch={"in the first epoch": 0, "in a later epoch": 2}[where], batch=1)
-        with pytest.raises(PowerCutError):
+            cut_training(patch, epoch=2, batch=1, reason=KeyboardInterrupt)
+        with pytest.raises((PowerCutError, SystemExit)):
             run(config)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores a second Ctrl-C from then on
     assert not (tmp_path / "small" / "summary.json").exists()
     torch.rand(7)  # whatever the process drew in between must not matter
     out = run(config)

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from training.errors import ConfigError, DeviceError
 from training.models.facts import Facts
@@ -99,12 +100,20 @@ def fields_read(config: DictConfig, store: SequenceStore) -> list[str]:
 
 
 def make_trainer(config: DictConfig, **options: object) -> pl.Trainer:
-    """Lightning's Trainer as the config names it. Raises DeviceError where a GPU is asked for and none is there."""
+    """Lightning's Trainer as the config names it.
+
+    Raises DeviceError where a GPU is asked for and none is there, ConfigError for arguments that Lightning refuses.
+    """
     if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise DeviceError(
             "expected a CUDA GPU for trainer=gpu, found none; use trainer=cpu, or a machine with a GPU and the extra revisit[gpu]"
         )
-    return instantiate(config.trainer, _partial_=True)(**options)
+    try:
+        trainer: pl.Trainer = instantiate(config.trainer, _partial_=True)(**options)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"expected arguments of Lightning's Trainer in trainer, received some that it refuses: {reason}") from error
+    return trainer
 
 
 def _features(config: DictConfig, store: SequenceStore, facts: Facts) -> Features:
