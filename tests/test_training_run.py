@@ -97,6 +97,7 @@ def test_the_summary_holds_the_model_beside_every_baseline(small_run: Path) -> N
     figures = [of["ndcg@10"] for of in found["ranking"].values()] + [of["hr@10"] for of in found["ranking"].values()]
     figures += [of["auroc"] for of in found["intent"].values()]
     assert all(0 < figure <= 1 for figure in figures)
+    assert found["seconds"]["preprocess"] is not None
     assert found["seconds"]["train"] > 0
     assert found["customers"]["intent"] == 48
 
