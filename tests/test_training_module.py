@@ -46,11 +46,12 @@ BATCH: Any = SimpleNamespace(labels={"first": None, "second": None})
 
 
 def module_of(
-    *, seed: int = 0, warmup_steps: int = 4, total_steps: int = 100, **objectives: Asked
+    *, seed: int = 0, warmup_steps: int = 4, total_steps: int = 100, not_judged: str = "", **objectives: Asked
 ) -> tuple[SequenceModule, dict[str, float]]:
     """A module in a run of one process, and what it logs."""
     schedule = {"learning_rate": 1.0, "weight_decay": 0.0, "warmup_steps": warmup_steps, "total_steps": total_steps}
-    module = SequenceModule(Model(**objectives), seed=seed, **schedule)  # type: ignore[arg-type]
+    judged_by = objectives.keys() - {not_judged}
+    module = SequenceModule(Model(**objectives), judged_by=judged_by, seed=seed, **schedule)  # type: ignore[arg-type]
     set_trainer(module)
     logged: dict[str, float] = {}
     module._log = lambda name, value, **_: logged.update({name: float(value)})  # type: ignore[method-assign]
@@ -113,6 +114,17 @@ def test_a_checkpoint_is_judged_by_the_mean_of_the_headlines() -> None:
             "validation/second_good": 0.8,
             "validation/quality": 0.6,
         }
+    )
+
+
+def test_what_cannot_be_judged_has_no_say() -> None:
+    judged, other = (Asked(summed=1.0, count=1, weight=1.0, quality={"good": quality}) for quality in (0.4, 0.8))
+    module, logged = module_of(not_judged="other", judged=judged, other=other)
+    module.on_validation_epoch_start()
+    module.validation_step(SimpleNamespace(labels={"judged": None, "other": None}), 0)  # type: ignore[arg-type]
+    module.on_validation_epoch_end()
+    assert logged == pytest.approx(
+        {"validation/judged_loss": 1.0, "validation/judged_good": 0.4, "validation/other_loss": 1.0, "validation/quality": 0.4}
     )
 
 

@@ -340,6 +340,10 @@ SHORT = {
     "a misspelt setting of the split": (["+data.split.horizn_days=3"], "expected data.split to hold kind, .*, received horizn_days"),
     "horizon of intent over the window": (["data.split.horizon_days=5"], "expected a validation window that holds the 7 days"),
     "everybody comes back": (["data.split.horizon_days=45", "data.intent_horizon_days=45"], r"found \d+ of \d+; set the cutoffs or data"),
+    "intent by leave-one-out": (
+        ["objective=[intent]", "data.split.kind=leave_one_out"],
+        "expected an objective that a split by leave_one_out can judge, received intent; use data.split.kind=time",
+    ),
     "a small catalogue": (["objectives.next_item.top_k=31"], "expected at least top_k=31 items to recommend, found 30; set"),
     "horizon over the log": (["data.split.horizon_days=400"], "expected first event < validation cutoff < test cutoff <= last event"),
     "no such event": (["data.next_item_events=[purchse]"], r"expected event names of this log \(purchase, view\), received purchse"),

@@ -52,7 +52,7 @@ def run(config: DictConfig) -> Path:
     started = time.perf_counter()
     torch.set_flush_denormal(True)  # numbers too small to matter cost a CPU fifty times what others do
     parts = build(config, store)
-    check_answerable(store, parts.split, parts.model.objectives)
+    check_answerable(store, parts.split, parts.model.objectives, judged_by=parts.module.judged_by)
     trainer = trainer_for(config, out, store)
     if trainer.is_global_zero:  # of several processes one writes
         prepare(config, out)

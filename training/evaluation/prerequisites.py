@@ -1,6 +1,6 @@
 """Can a log answer what a run will ask of it? Found out before hours of training, not after."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -13,18 +13,22 @@ from training.sequences.history import History, Log
 from training.sequences.split import DAY, Split, Window
 
 
-def check_answerable(log: Log, split: Split, objectives: Mapping[str, Objective]) -> None:
+def check_answerable(log: Log, split: Split, objectives: Mapping[str, Objective], *, judged_by: Collection[str]) -> None:
     """Raises ConfigError where the model or a baseline could not be judged on the validation or the test window."""
-    for objective in objectives.values():
+    if not judged_by:
+        raise ConfigError(
+            f"expected an objective that a split by {split.kind} can judge, received {', '.join(objectives)}; use data.split.kind=time"
+        )
+    for objective in (objectives[name] for name in judged_by):
         if isinstance(objective, NextItem):
             _check_catalogue(objective)
-        if isinstance(objective, Intent) and split.kind == "time":
+        if isinstance(objective, Intent):
             past_moments(int(log.columns["timestamp"].min()), int(split.validation.now[0]), objective.horizon)
         for name, window in (("validation", split.validation), ("test", split.test)):
             labels = _labels(log, window, objective)
             if isinstance(objective, NextItem):
                 _check_followed(labels, name)
-            if isinstance(objective, Intent) and split.kind == "time":
+            if isinstance(objective, Intent):
                 _check_both_outcomes(labels, name, objective.horizon / DAY)
 
 
