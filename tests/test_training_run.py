@@ -339,6 +339,7 @@ SHORT = {
     "a number out of range": (["customers_per_batch=0"], "expected customers_per_batch to be a whole number from 1 on, received 0"),
     "a misspelt setting of the split": (["+data.split.horizn_days=3"], "expected data.split to hold kind, .*, received horizn_days"),
     "horizon of intent over the window": (["data.split.horizon_days=5"], "expected a validation window that holds the 7 days"),
+    "a horizon over the end of the log": (["data.split.test_cutoff=2024-05-27"], "expected a test window that holds the 7 days"),
     "everybody comes back": (["data.split.horizon_days=45", "data.intent_horizon_days=45"], r"found \d+ of \d+; set the cutoffs or data"),
     "intent by leave-one-out": (
         ["objective=[intent]", "data.split.kind=leave_one_out"],

@@ -45,7 +45,8 @@ def time_split(log: Log, *, horizon_days: float, test_cutoff: str | None = None,
         raise ConfigError(f"expected horizon_days above 0, received {horizon_days}; set data.split.horizon_days")
     timestamp = log.columns["timestamp"]
     first, last = int(timestamp.min()), int(timestamp.max())
-    test = _microseconds(test_cutoff, "test_cutoff") if test_cutoff else (last // DAY + 1) * DAY - horizon
+    end = (last // DAY + 1) * DAY
+    test = _microseconds(test_cutoff, "test_cutoff") if test_cutoff else end - horizon
     validation = _microseconds(validation_cutoff, "validation_cutoff") if validation_cutoff else test - horizon
     if not first < validation < test <= last:
         raise ConfigError(
@@ -58,7 +59,7 @@ def time_split(log: Log, *, horizon_days: float, test_cutoff: str | None = None,
         kind="time",
         train_until=_all(log, validation - 1),
         validation=Window(_all(log, validation - 1), _all(log, min(validation + horizon, test) - 1), known),
-        test=Window(_all(log, test - 1), _all(log, test + horizon - 1), known),
+        test=Window(_all(log, test - 1), _all(log, min(test + horizon, end) - 1), known),  # beyond the log's end nothing is known
     )
 
 
