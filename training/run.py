@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from training.build import Parts, build, make_trainer
@@ -31,6 +32,7 @@ QUALITY = "validation/quality"
 CONFIG, SUMMARY, LAST, BEST = "config.yaml", "summary.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 # what a finished run is known by comes first
 LEFT_BEHIND = (SUMMARY, LAST, BEST, "metrics.csv", "predictions.parquet", "showcase.json", "report.html")
+STOPPED = 143  # 128 + SIGTERM: what a shell says of a command that was stopped
 IGNORED_SETTINGS = ("force",)  # settings that do not change what comes out
 
 console = Console(soft_wrap=True)
@@ -94,7 +96,10 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
         # Lightning asks torch in a way that torch gives up; and going on in a folder with checkpoints is what is wanted here
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
-        trainer.fit(parts.module, parts.data, ckpt_path=str(out / LAST) if (out / LAST).exists() else None)
+        try:
+            trainer.fit(parts.module, parts.data, ckpt_path=str(out / LAST) if (out / LAST).exists() else None)
+        except SIGTERMException as stopped:  # Lightning leaves as if all were done, and the next command would begin
+            raise SystemExit(STOPPED) from stopped
 
 
 def finish(config: DictConfig, parts: Parts, out: Path, *, seconds: float) -> None:
