@@ -4,18 +4,14 @@ RFM is a summary of the log; here it is computed inside the graph at each questi
 thing to read, so that a sequence model starts from what the baseline knows.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from kernels import ragged
 from training.models import clock
 from training.models.facts import Facts
+from training.models.grouping import Grouping
 from training.sequences.batch import Batch
-
-if TYPE_CHECKING:
-    from training.models.features import Grouping
 
 WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
 NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
@@ -38,7 +34,7 @@ class Rhythm(nn.Module):
         self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
         self.register_buffer("weeks", torch.arange(NUM_WEEKS) * 7 * clock.MICROSECONDS_PER_DAY, persistent=False)
 
-    def forward(self, batch: Batch, grouping: "Grouping") -> Tensor:
+    def forward(self, batch: Batch, grouping: Grouping) -> Tensor:
         """[Q, RHYTHM_SIZE]. Steps after a question's moment count for nothing."""
         of_step = self._of_step(batch, grouping)
         question, step = ragged.pair_up(batch.question_offsets, grouping.offsets)
@@ -65,7 +61,7 @@ class Rhythm(nn.Module):
             -1,
         )
 
-    def _of_step(self, batch: Batch, grouping: "Grouping") -> list[Tensor]:
+    def _of_step(self, batch: Batch, grouping: Grouping) -> list[Tensor]:
         """Of each step: anything bought (0 or 1), how much, for how much, on which weekday [7]; days since the one before, their square."""
         purchase = self.is_purchase[batch.fields["event"]].to(torch.float32)
         amount = purchase

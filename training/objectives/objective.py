@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels import ragged
-from training.models.features import Grouping
+from training.models.grouping import Grouping
 from training.sequences.batch import Batch
 from training.sequences.history import History
 
