@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-__all__ = ["longest", "offsets_of_lengths", "pad", "pair_up", "row_of_value", "size_of", "unpad"]
+__all__ = ["longest", "offsets_of_lengths", "pad", "pair_up", "place_in_row", "row_of_value", "size_of", "unpad"]
 
 
 def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
@@ -16,6 +16,11 @@ def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
     starts = offsets[1:-1]
     marks = torch.zeros(num_values + 1, dtype=torch.int64, device=offsets.device)
     return marks.scatter_add(0, starts, torch.ones_like(starts)).cumsum(0)[:num_values]
+
+
+def place_in_row(offsets: Tensor, num_values: int) -> Tensor:
+    """How many values of the same row stand before each value: int64 [T]."""
+    return torch.arange(num_values, device=offsets.device) - offsets[row_of_value(offsets, num_values)]
 
 
 def offsets_of_lengths(lengths: Tensor) -> Tensor:
@@ -61,5 +66,4 @@ def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def _slot(offsets: Tensor, num_values: int, length: int) -> Tensor:
     """Where each value stands in the padded rows laid end to end: int64 [T]."""
     row = row_of_value(offsets, num_values)
-    position = torch.arange(num_values, device=offsets.device) - offsets[row]
-    return row * length + position
+    return row * length + torch.arange(num_values, device=offsets.device) - offsets[row]
