@@ -45,6 +45,24 @@ def test_longest_of_nothing_is_one() -> None:
     assert ragged.longest(torch.tensor([0, 0])) == 1
 
 
+@pytest.mark.parametrize("width", [(), (4,)], ids=["numbers", "vectors"])
+def test_rows_grow_and_shrink(offsets: torch.Tensor, width: tuple[int, ...]) -> None:
+    num_rows = len(offsets) - 1
+    values = torch.randn(int(offsets[-1]), *width)
+    other_offsets = ragged.offsets_of_lengths(torch.arange(num_rows) % 3)
+    other = torch.randn(int(other_offsets[-1]), *width)
+    one = torch.randn(num_rows, *width)
+    same(ragged.concatenate(values, offsets, other, other_offsets), reference.concatenate(values, offsets, other, other_offsets))
+    same(ragged.append(values, offsets, one), reference.append(values, offsets, one))
+    for n in (0, 1, 3, 1000):
+        same(ragged.keep_last(values, offsets, n), reference.keep_last(values, offsets, n))
+
+
+def same(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    assert ours[0].equal(theirs[0])
+    assert ours[1].equal(theirs[1])
+
+
 def test_pair_up(offsets: torch.Tensor) -> None:
     lengths = torch.arange(len(offsets) - 1) % 3
     other = ragged.offsets_of_lengths(lengths)

@@ -8,7 +8,19 @@ from typing import cast
 import torch
 from torch import Tensor
 
-__all__ = ["longest", "offsets_of_lengths", "pad", "pair_up", "place_in_row", "row_of_value", "size_of", "unpad"]
+__all__ = [
+    "append",
+    "concatenate",
+    "keep_last",
+    "longest",
+    "offsets_of_lengths",
+    "pad",
+    "pair_up",
+    "place_in_row",
+    "row_of_value",
+    "size_of",
+    "unpad",
+]
 
 
 def row_of_value(offsets: Tensor, num_values: int) -> Tensor:
@@ -52,6 +64,26 @@ def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
     return padded.flatten(0, 1).index_select(0, _slot(offsets, num_values, padded.shape[1]))
 
 
+def concatenate(left: Tensor, left_offsets: Tensor, right: Tensor, right_offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Row b of the left, then row b of the right: values [T_left + T_right, ...] and their offsets. Both have B rows and values of one shape."""
+    shift_left, shift_right = right_offsets[:-1], left_offsets[1:]  # how many values of the other side stand before a row's own
+    slot = torch.cat([_shifted(left_offsets, left.shape[0], shift_left), _shifted(right_offsets, right.shape[0], shift_right)])
+    values = torch.cat([left, right])
+    return torch.empty_like(values).index_copy(0, slot, values), left_offsets + right_offsets
+
+
+def keep_last(values: Tensor, offsets: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The last `n` values of each row, or all of a row that has fewer: values [T', ...] and their offsets."""
+    kept = offsets_of_lengths((offsets[1:] - offsets[:-1]).clamp(max=n))
+    source = _shifted(kept, size_of(kept[-1]), offsets[1:] - kept[1:])
+    return values.index_select(0, source), kept
+
+
+def append(values: Tensor, offsets: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
+    """One more value at the end of each row: `one` [B, ...] behind values [T, ...] gives [T + B, ...] and their offsets."""
+    return concatenate(values, offsets, one, torch.arange(offsets.shape[0], device=offsets.device))
+
+
 def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Every value of row b on the left with every value of row b on the right: two int64 [P], P = Σ_b |left_b|·|right_b|, left rising."""
     num_left = size_of(left[-1])
@@ -67,3 +99,8 @@ def _slot(offsets: Tensor, num_values: int, length: int) -> Tensor:
     """Where each value stands in the padded rows laid end to end: int64 [T]."""
     row = row_of_value(offsets, num_values)
     return row * length + torch.arange(num_values, device=offsets.device) - offsets[row]
+
+
+def _shifted(offsets: Tensor, num_values: int, shift: Tensor) -> Tensor:
+    """Each value's own place among all values, moved by its row's `shift` [B]: int64 [T]."""
+    return torch.arange(num_values, device=offsets.device) + shift[row_of_value(offsets, num_values)]

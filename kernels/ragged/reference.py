@@ -1,6 +1,6 @@
 """The specification of `kernels.ragged`: one row at a time."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ def unpad(padded: Tensor, offsets: Tensor, num_values: int) -> Tensor:
     return values
 
 
+def concatenate(left: Tensor, left_offsets: Tensor, right: Tensor, right_offsets: Tensor) -> tuple[Tensor, Tensor]:
+    return _laid_end_to_end([torch.cat(both) for both in zip(_rows(left, left_offsets), _rows(right, right_offsets), strict=True)])
+
+
+def keep_last(values: Tensor, offsets: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    return _laid_end_to_end([row[max(0, len(row) - n) :] for row in _rows(values, offsets)])
+
+
+def append(values: Tensor, offsets: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
+    return _laid_end_to_end([torch.cat([row, last[None]]) for row, last in zip(_rows(values, offsets), one, strict=True)])
+
+
 def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     spans = zip(_spans(left), _spans(right), strict=True)
     pairs = [(i, j) for (i0, i1), (j0, j1) in spans for i in range(i0, i1) for j in range(j0, j1)]
@@ -34,3 +46,12 @@ def pair_up(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 def _spans(offsets: Tensor) -> list[tuple[int, int]]:
     return list(pairwise(offsets.tolist()))
+
+
+def _rows(values: Tensor, offsets: Tensor) -> list[Tensor]:
+    return [values[start:stop] for start, stop in _spans(offsets)]
+
+
+def _laid_end_to_end(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    stops = list(accumulate(len(row) for row in rows))
+    return torch.cat(rows), torch.tensor([0, *stops], dtype=torch.int64)
