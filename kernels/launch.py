@@ -1,4 +1,4 @@
-"""What a fused path may launch, so that it can be compiled ahead of time for cards that this machine doesn't have."""
+"""What a fused path may launch, listed so that it can be compiled ahead of time for cards that this machine need not have."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,3 +21,11 @@ class Launch:
     num_stages: int
     tensor_cores: bool
     divisible: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class CudaSource:
+    """CUDA C++ that CuPy compiles where there is a card. name: unique, as it stands in the budget table. code: one whole translation unit."""
+
+    name: str
+    code: str

@@ -1,4 +1,7 @@
-"""What every test stands on: sleeping idle threads, two torch threads, fixed seeds, GPU tests skipped with the reason, one small run."""
+"""What every test stands on: sleeping idle threads, two torch threads, fixed seeds, GPU tests skipped with the reason, one small run.
+
+Where there is no card, Triton-language kernels run in Triton's interpreter; it has to be asked for before they are first imported.
+"""
 
 import os
 import random
@@ -11,6 +14,8 @@ import pytest
 import torch
 
 torch.set_num_threads(2)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = {"benchmarks", "conf", "kernels", "serving", "tests", "training"}
-FUSED_ONLY = {"cupy", "triton"}
+ON_CARDS_ONLY = {"cuda", "cupy", "triton"}
 SERVING = {"serving", "numpy", "pyarrow", "onnxruntime", "tritonclient"}
 TRAINING_LIBRARIES = ["torch", "hydra", "omegaconf", "pytorch_lightning", "polars", "onnx", "sklearn"]
 INSIDE_TRITON = "triton_python_backend_utils"
@@ -33,8 +33,8 @@ def imported(source: str) -> Iterator[str]:
 
 def is_allowed(name: str, path: Path) -> bool:
     """Whether the file at `path` may import the top-level module `name`."""
-    if name in FUSED_ONLY:
-        return path.parts[0] == "kernels" and path.name == "fused.py"
+    if name in ON_CARDS_ONLY:
+        return path.parts[0] == "kernels" and path.name in {"fused.py", "ahead_of_time.py"}
     if name in sys.stdlib_module_names:
         return path.parts[0] != "conf"
     match path.parts[0]:
