@@ -3,9 +3,9 @@
     python -m kernels.ahead_of_time              compare with kernels/budgets.json; ends with 1 where a budget is broken
     python -m kernels.ahead_of_time --update     write what was measured as the new budgets
 
-Measured are registers a thread, bytes of shared memory, bytes a thread keeps on the stack (where a kernel that runs out of registers spills)
-and the number of tensor-core instructions in the listing. A budget is what the last accepted compilation took: a change that takes more
-says so by updating the table. Spills are never accepted.
+Measured are registers a thread, bytes of shared memory, bytes a thread keeps on the stack (a kernel that runs out of registers spills
+there) and the number of tensor-core instructions in the listing. A budget is what the last accepted compilation took: a change that takes
+more says so by updating the table. Spills are never accepted.
 """
 
 import argparse

@@ -25,7 +25,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class CudaSource:
-    """CUDA C++ that CuPy compiles where there is a card. name: unique, as it stands in the budget table. code: one whole translation unit."""
+    """CUDA C++ that CuPy compiles where there is a card.
+
+    name: unique, as it stands in the budget table. code: one whole translation unit.
+    """
 
     name: str
     code: str
