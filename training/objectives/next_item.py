@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels import ragged
-from kernels.linear_logsumexp import linear_logsumexp
+from kernels.linear_cross_entropy import linear_logsumexp
 from training.evaluation.ranking import ScoredChunk, metric_names, ranking_metrics
 from training.models import clock
 from training.models.facts import Facts

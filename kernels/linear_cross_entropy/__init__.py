@@ -1,0 +1,151 @@
+"""A softmax over a large catalogue, forward and backward, without ever holding all the logits.
+
+A loss over V items and Q questions would hold Q·V logits several times over: 16 GB for 60,000 questions and 68,000 items. Only their
+log-sum-exp is needed, and the gradient of that is the softmax, which is computed again, a tile at a time, on the way back.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels import dispatch
+from kernels.linear_cross_entropy import reference
+
+__all__ = ["linear_cross_entropy", "linear_logsumexp", "sampled_cross_entropy"]
+
+
+def linear_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, *, negligible: float = 0.0) -> Tensor:
+    """log Σ_v exp(x · weight_v + bias_v) for each row of x: [Q], float32 at least.
+
+    x [Q, D], weight [V, D] (taken in x's type), bias [V] (−inf leaves an item out). Differentiable in all three.
+    negligible: on the way back, tiles in which no item has a probability that high may be skipped, as in Cut Your Losses
+    (Wijmans et al., ICLR 2025), which takes 2^-12. 0 skips nothing: the gradient is exact.
+    ValueError: shapes or types that don't fit.
+    """
+    _check_catalogue(x, weight, bias, negligible)
+    path = dispatch.choose("linear_cross_entropy", x)
+    if path == "reference":
+        return reference.linear_logsumexp(x, weight, bias)
+    nothing = torch.empty(0, dtype=torch.int64, device=x.device)
+    return _normaliser(x, weight.to(x.dtype), bias, nothing, nothing.clone(), negligible, path)
+
+
+def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, *, bias: Tensor | None = None, negligible: float = 0.0) -> Tensor:
+    """−log of the target's probability in a softmax over the whole catalogue, for each row of x: [Q], float32 at least.
+
+    x [Q, D], weight [V, D], target int64 [Q], bias [V]. Differentiable in x, weight and bias; `negligible` as in linear_logsumexp.
+    ValueError: shapes or types that don't fit. IndexError: a target outside the catalogue.
+    """
+    bias = weight.new_zeros(weight.shape[:1]) if bias is None else bias
+    _check_catalogue(x, weight, bias, negligible)
+    _check_ids("target", target, x.shape[0])
+    if dispatch.choose("linear_cross_entropy", x) == "reference":
+        return reference.linear_cross_entropy(x, weight, target, bias)
+    of_target = _dot(x, F.embedding(target, weight)) + bias[target]
+    return linear_logsumexp(x, weight, bias, negligible=negligible) - of_target
+
+
+def sampled_cross_entropy(
+    x: Tensor,
+    target_weight: Tensor,
+    negative_weight: Tensor,
+    target: Tensor,
+    negatives: Tensor,
+    log_q: Tensor,
+    *,
+    target_bias: Tensor | None = None,
+    negative_bias: Tensor | None = None,
+) -> Tensor:
+    """−log of the target's probability, the catalogue being judged by a sample of it that all rows share: [Q], float32 at least.
+
+    x [Q, D]; target and negatives: item ids, int64 [Q] and [N]; target_weight [Q, D], negative_weight [N, D]: their rows of the item
+    table, which the caller looks up, so that a step costs what the sample costs however large the catalogue (with
+    `nn.Embedding(sparse=True)` in the optimiser too). log_q [N]: logarithm of the probability with which a draw gives that negative.
+
+    The normaliser is exp(own logit) + Σ_n exp(logit_n − log_q_n) / N over the negatives that are not the row's own target: without bias
+    the one over the whole catalogue, if negatives are drawn with replacement (Bengio and Senécal, 2003). Differentiable in x, both weights
+    and both biases [Q], [N].
+    ValueError: shapes or types that don't fit.
+    """
+    target_bias = x.new_zeros(x.shape[:1]) if target_bias is None else target_bias
+    negative_bias = x.new_zeros(negatives.shape[:1]) if negative_bias is None else negative_bias
+    _check_catalogue(x, negative_weight, negative_bias, 0.0)
+    _check_ids("target", target, x.shape[0])
+    _check_ids("negatives", negatives, negative_weight.shape[0])
+    if target_weight.shape != x.shape or target_bias.shape != x.shape[:1] or log_q.shape != negatives.shape:
+        raise ValueError(
+            f"expected target_weight {[*x.shape]}, target_bias {[*x.shape[:1]]}, log_q {[*negatives.shape]}; "
+            f"received {[*target_weight.shape]}, {[*target_bias.shape]}, {[*log_q.shape]}"
+        )
+    path = dispatch.choose("linear_cross_entropy", x)
+    if path == "reference":
+        return reference.sampled_cross_entropy(x, target_weight, negative_weight, target, negatives, log_q, target_bias, negative_bias)
+    of_target = _dot(x, target_weight) + target_bias
+    corrected = negative_bias - log_q - math.log(negatives.shape[0])
+    others = _normaliser(x, negative_weight.to(x.dtype), corrected, target, negatives, 0.0, path)
+    return torch.logaddexp(of_target, others) - of_target
+
+
+def _dot(x: Tensor, weight: Tensor) -> Tensor:
+    return (x.to(reference.wide(x)) * weight).sum(-1)
+
+
+def _check_catalogue(x: Tensor, weight: Tensor, bias: Tensor, negligible: float) -> None:
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1] or weight.shape[0] < 1:
+        raise ValueError(
+            f"expected x [Q, D], weight [V, D], bias [V] with V at least 1; received {[*x.shape]}, {[*weight.shape]}, {[*bias.shape]}"
+        )
+    if not 0 <= negligible < 1:
+        raise ValueError(f"expected negligible, a probability, from 0 to less than 1; received {negligible}")
+
+
+def _check_ids(name: str, ids: Tensor, size: int) -> None:
+    if ids.shape != (size,) or ids.dtype != torch.int64:
+        raise ValueError(f"expected {name} int64 [{size}]; received {ids.dtype} {[*ids.shape]}")
+
+
+@torch.library.custom_op("revisit::linear_logsumexp", mutates_args=())
+def _normaliser(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor, negligible: float, path: str) -> Tensor:
+    """log Σ exp over the items, without those whose id is the row's: [Q]. row_id int64 [Q] and item_id int64 [V], or both [0]."""
+    return dispatch.load("linear_cross_entropy", path).forward(x, weight, bias, row_id, item_id)
+
+
+@_normaliser.register_fake
+def _(x, weight, bias, row_id, item_id, negligible, path):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape[:1], dtype=reference.wide(x))
+
+
+@torch.library.custom_op("revisit::linear_logsumexp_backward", mutates_args=())
+def _backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    row_id: Tensor,
+    item_id: Tensor,
+    normaliser: Tensor,
+    negligible: float,
+    path: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias."""
+    module = dispatch.load("linear_cross_entropy", path)
+    return module.backward(grad, x, weight, bias, row_id, item_id, normaliser, negligible)
+
+
+@_backward.register_fake
+def _(grad, x, weight, bias, row_id, item_id, normaliser, negligible, path):  # type: ignore[no-untyped-def]
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, weight, bias))
+
+
+def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, ctx.negligible, ctx.path = inputs
+    ctx.save_for_backward(*tensors, output)
+
+
+def _pull(ctx, grad):  # type: ignore[no-untyped-def]
+    return *_backward(grad.contiguous(), *ctx.saved_tensors, ctx.negligible, ctx.path), None, None, None, None
+
+
+_normaliser.register_autograd(_pull, setup_context=_save)

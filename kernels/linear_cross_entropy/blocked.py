@@ -1,0 +1,89 @@
+"""The path that is taken on the CPU: tiles of logits small enough to stay in a core's cache.
+
+The bias rides along as one more column of the weights (and, on the way back, the normaliser as another), so that a tile is one matrix
+product followed by one exponential. Logits are kept in base 2: exp2 takes as long for −inf as for any other number, exp 30 times as long.
+Items that are left out altogether are taken off the catalogue first, and cost nothing.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.linear_cross_entropy.reference import wide
+
+TILE_ROWS, TILE_ITEMS = 512, 1024
+LOG2_E = math.log2(math.e)
+LOWEST = -1e30  # below every logit, and finite: −inf less −inf is no number
+VANISHING = -100.0  # 2^-100 adds nothing to a sum, and matrices of denormal numbers are multiplied 30 times slower
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor) -> Tensor:
+    """log Σ exp of each row, [Q], adding tile after tile what stands above the highest logit so far."""
+    kept = _kept(bias)
+    if len(kept) < len(bias):
+        return forward(x, weight[kept], bias[kept], row_id, item_id[kept] if len(item_id) else item_id)
+    top = x.new_full(x.shape[:1], LOWEST, dtype=wide(x))
+    total = torch.zeros_like(top)
+    for rows, _, logit in _tiles(_columns(x, 1.0), _columns(weight, bias) * LOG2_E, row_id, item_id):
+        higher = torch.maximum(top[rows], logit.amax(1))
+        total[rows] *= (top[rows] - higher).exp2_()
+        total[rows] += _exp2_(logit.sub_(higher[:, None])).sum(1)
+        top[rows] = higher
+    return (top + total.log2()) / LOG2_E
+
+
+def backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor, normaliser: Tensor, negligible: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias: the softmax of each tile once more, exp(logit − normaliser), and two products with it."""
+    kept = _kept(bias)
+    if len(kept) < len(bias):
+        ids = item_id[kept] if len(item_id) else item_id
+        grad_x, of_weight, of_bias = backward(grad, x, weight[kept], bias[kept], row_id, ids, normaliser, negligible)
+        return grad_x, _spread(of_weight, kept, len(bias)), _spread(of_bias, kept, len(bias))
+    rows_QK, items_VK = _columns(x, 1.0, -normaliser), _columns(weight, bias, 1.0)
+    pulled_KQ = (_columns(x, 1.0) * grad[:, None]).T
+    grad_x, grad_items = torch.zeros_like(rows_QK[:, :-2]), x.new_zeros(len(pulled_KQ), len(weight), dtype=wide(x))
+    for rows, items, logit in _tiles(rows_QK, items_VK * LOG2_E, row_id, item_id):
+        if negligible > 0 and logit.max() < math.log2(negligible):
+            continue
+        softmax = _exp2_(logit)
+        grad_x[rows].addmm_(softmax, items_VK[items, :-2])
+        grad_items[:, items].addmm_(pulled_KQ[:, rows], softmax)
+    grad_x *= grad[:, None]
+    return grad_x.to(x.dtype), grad_items[:-1].T.to(weight.dtype).contiguous(), grad_items[-1].to(bias.dtype, copy=True)
+
+
+def _tiles(rows_QK: Tensor, items_VK: Tensor, row_id: Tensor, item_id: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Each tile of rows @ items.T and where it stands, all in one buffer; −inf where the ids of row and item are the same."""
+    buffer = rows_QK.new_empty(TILE_ROWS * TILE_ITEMS)
+    for first in range(0, len(rows_QK), TILE_ROWS):
+        rows = slice(first, first + TILE_ROWS)
+        for start in range(0, len(items_VK), TILE_ITEMS):
+            items = slice(start, start + TILE_ITEMS)
+            left, right = rows_QK[rows], items_VK[items]
+            tile = torch.mm(left, right.T, out=buffer[: len(left) * len(right)].view(len(left), len(right)))
+            if len(item_id):
+                tile.masked_fill_(row_id[rows, None] == item_id[items], -math.inf)
+            yield rows, items, tile
+
+
+def _exp2_(logit: Tensor) -> Tensor:
+    return F.threshold_(logit, VANISHING, -math.inf).exp2_()
+
+
+def _columns(matrix: Tensor, *columns: Tensor | float) -> Tensor:
+    """The matrix with more columns to its right."""
+    like = matrix.to(wide(matrix))
+    return torch.cat([like, *(torch.as_tensor(column, dtype=like.dtype).expand(len(like))[:, None] for column in columns)], 1)
+
+
+def _kept(bias: Tensor) -> Tensor:
+    return (bias != -math.inf).nonzero()[:, 0]
+
+
+def _spread(part: Tensor, places: Tensor, size: int) -> Tensor:
+    return part.new_zeros(size, *part.shape[1:]).index_copy_(0, places, part)
