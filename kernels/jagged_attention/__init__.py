@@ -67,13 +67,14 @@ def _forward(
     unit: float,
     path: str,
 ) -> tuple[Tensor, Tensor]:
-    """The result [T, H, D] and, for the way back, the logarithm of each token's normaliser [T, H]."""
+    """The result [T, H, D] and, for the way back, the logarithm of each token's normaliser, float32 or wider [T, H]."""
     return dispatch.load("jagged_attention", path).forward(q, k, v, offsets, sees, positions, times, moment, unit)
 
 
 @_forward.register_fake
 def _(q, k, v, offsets, sees, positions, times, moment, unit, path):  # type: ignore[no-untyped-def]
-    return torch.empty_like(q, memory_format=torch.contiguous_format), q.new_empty(q.shape[:2])
+    log_normaliser = q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
+    return torch.empty_like(q, memory_format=torch.contiguous_format), log_normaliser
 
 
 @torch.library.custom_op("revisit::jagged_attention_backward", mutates_args=())
