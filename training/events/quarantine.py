@@ -1,7 +1,7 @@
 """From a log's columns to canonical events, and which rows can't be used and why: each row is kept or quarantined, none is lost.
 
-A row has one reason, the first that holds of: missing or unreadable timestamp, timestamp out of range, missing customer, event or item,
-unknown event, unreadable or negative number, exact repeat.
+A row has one reason, the first that holds of: too many cells, truncated row, broken encoding; missing or unreadable timestamp, timestamp
+out of range, missing customer, event or item, unknown event, over-long text, unreadable or negative number; exact repeat.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from training.events.schema import NEVER_NEGATIVE, REQUIRED, Column, Kind, Log, TimeRange
-from training.events.sources import SourceFile, open_source, present
+from training.events.sources import FLAW, SourceFile, open_source, present
 from training.events.times import read_time, time_limits
 
 DTYPES: dict[Kind, pl.DataType] = {"key": pl.String(), "category": pl.String(), "time": pl.Int64(), "number": pl.Float32()}
@@ -22,7 +22,7 @@ def separate(log: Log, files: list[SourceFile]) -> pl.LazyFrame:
     tables = [open_source(file, log) for file in files]
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
     fields = _fields(log, columns)
-    parsed = [_parse(table, some, fields, _first_reason(fields, log.time_range)) for table, some in zip(tables, columns, strict=True)]
+    parsed = [_parse(table, some, fields, _first_reason(fields, log)) for table, some in zip(tables, columns, strict=True)]
     rows = pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed)])
     return rows if log.keep_exact_repeats else _with_repeats(rows, fields)
 
@@ -64,8 +64,10 @@ def _parse(table: pl.LazyFrame, columns: Mapping[str, Column], fields: Mapping[s
     """The fields as an event has them, `_order` (so far the row in its file) and `reason`."""
     types = table.collect_schema()
     values = {name: _value(kind, columns[name], types) if name in columns else pl.lit(None, DTYPES[kind]) for name, kind in fields.items()}
+    values |= {name: _turned(values[name], column, values["event"]) for name, column in columns.items() if column.negative_for}
     given = {GIVEN + name: _given(columns[name], types) if name in columns else pl.lit(False) for name in fields}
-    return table.select(_order="_row", **values, **given).select(*fields, "_order", reason=reason)
+    flaw = [FLAW] if FLAW in types else []
+    return table.select(*flaw, _order="_row", **values, **given).select(*fields, "_order", reason=pl.coalesce(*flaw, reason))
 
 
 def _given(column: Column, types: pl.Schema) -> pl.Expr:
@@ -86,6 +88,10 @@ def _text(column: Column, types: pl.Schema) -> pl.Expr:
     if isinstance(dtype, pl.Datetime | pl.Date):
         # cuDF doesn't cast a time to text, but it formats one.
         value = value.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.to_string("%Y-%m-%d %H:%M:%S")
+    if dtype.is_float():
+        # A column of ids in which some are missing is often kept as floating point: 17850.0 is the id 17850.
+        whole = value.cast(pl.Int64, strict=False)
+        value = pl.when(whole == value).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
     return pl.when(_given(column, types)).then(value.cast(pl.String))
 
 
@@ -98,6 +104,8 @@ def _value(kind: Kind, column: Column, types: pl.Schema) -> pl.Expr:
     text = _text(column, types)
     if column.map:
         text = text.replace_strict(list(column.map), list(column.map.values()), default=None, return_dtype=pl.String)
+    if column.patterns:
+        text = pl.coalesce(pl.when(text.str.contains(pattern)).then(pl.lit(name)) for pattern, name in column.patterns.items())
     return pl.lit(column.prefix) + text if column.prefix else text
 
 
@@ -111,8 +119,14 @@ def _number(column: Column) -> pl.Expr:
     return pl.when(single.is_finite()).then(single)
 
 
-def _first_reason(fields: Mapping[str, Kind], time_range: TimeRange | None) -> pl.Expr:
-    reasons = [*_time_reasons(time_range), *(check for name, kind in fields.items() for check in _reasons(name, kind))]
+def _turned(number: pl.Expr, column: Column, event: pl.Expr) -> pl.Expr:
+    """The number with its sign turned where the event is one for which the log writes it below zero."""
+    return pl.when(event.is_in(column.negative_for)).then(-number).otherwise(number)
+
+
+def _first_reason(fields: Mapping[str, Kind], log: Log) -> pl.Expr:
+    checks = (check for name, kind in fields.items() for check in _reasons(name, kind, log.max_text_bytes))
+    reasons = [*_time_reasons(log.time_range), *checks]
     chain = pl.when(reasons[0][0]).then(pl.lit(reasons[0][1]))
     for broken, reason in reasons[1:]:
         chain = chain.when(broken).then(pl.lit(reason))  # type: ignore[assignment]
@@ -127,7 +141,7 @@ def _time_reasons(time_range: TimeRange | None) -> Iterable[tuple[pl.Expr, str]]
     yield (value < first) | (value >= end), "timestamp out of range"
 
 
-def _reasons(name: str, kind: Kind) -> Iterable[tuple[pl.Expr, str]]:
+def _reasons(name: str, kind: Kind, max_text_bytes: int) -> Iterable[tuple[pl.Expr, str]]:
     given, value = pl.col(GIVEN + name), pl.col(name)
     if name in REQUIRED and kind != "time":
         yield ~given, f"missing {name}"
@@ -135,6 +149,8 @@ def _reasons(name: str, kind: Kind) -> Iterable[tuple[pl.Expr, str]]:
         yield given & value.is_null(), f"unreadable {name}"
     if kind == "category":
         yield given & value.is_null(), f"unknown {name}"
+    if kind in ("key", "category"):
+        yield value.str.len_bytes() > max_text_bytes, f"over-long {name}"
     if name in NEVER_NEGATIVE:
         yield value < 0, f"negative {name}"
 

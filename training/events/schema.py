@@ -3,6 +3,7 @@
 docs/adding_a_log.md explains every setting on an example.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
@@ -39,7 +40,9 @@ class Column:
     column or literal   a column of the file, or the same text for every row
     prefix              put before the text, also before a time is read ("2014-" for a log without years)
     map                 the log's names -> ours; a name that is not in the map is unknown
+    patterns            instead of a map: regular expressions -> our names, the first that is found in the text counts
     divide_by           the column that turns an amount into one a unit
+    negative_for        the events whose number the log writes below zero; its sign is turned
     format              of a time: iso, epoch_s, epoch_ms, epoch_us or strptime's, several are tried in turn; not for a file's own time type
     timezone            of a time without one
     optional            the file may lack the column
@@ -49,7 +52,9 @@ class Column:
     literal: str = ""
     prefix: str = ""
     map: Mapping[str, str] = field(default_factory=dict)
+    patterns: Mapping[str, str] = field(default_factory=dict)
     divide_by: str = ""
+    negative_for: tuple[str, ...] = ()
     format: tuple[str, ...] = ()
     timezone: str = "UTC"
     optional: bool = False
@@ -67,12 +72,15 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Source:
-    """Files of one layout. `files` is a pattern below the log's path; empty if the path is the file itself."""
+    """Files of one layout. `files` is a pattern below the log's path; empty if the path is the file itself.
+
+    separator   between the cells of a text: one character, a blank for any number of blanks; empty if the file's ending says it
+    """
 
     columns: Mapping[str, Column]
     files: str = ""
     names: tuple[str, ...] = ()
-    separator: str = ","
+    separator: str = ""
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
 
 
@@ -85,7 +93,7 @@ class ItemTable:
     columns: Mapping[str, tuple[str, ...]]
     prefix: str = ""
     names: tuple[str, ...] = ()
-    separator: str = ","
+    separator: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ class Log:
     fields: Mapping[str, Kind] = field(default_factory=dict)
     time_range: TimeRange | None = None
     keep_exact_repeats: bool = False
+    max_text_bytes: int = 1_000
     install: str = ""
     caveat: str = ""
 
@@ -159,7 +168,18 @@ def _column(spec: Any, where: str) -> Column:
     column = _build(Column, {"column": spec} if isinstance(spec, str) else spec, where)
     if bool(column.column) == bool(column.literal):
         raise ConfigError(f"{where}: expected the name of a column or {{literal: TEXT}}, found {spec}")
+    if column.map and column.patterns:
+        raise ConfigError(f"{where}: expected a map or patterns, found both")
+    for pattern in _mapping(column.patterns, f"{where}.patterns"):
+        _check_pattern(pattern, f"{where}.patterns")
     return column
+
+
+def _check_pattern(pattern: str, where: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"{where}: expected a regular expression, found {pattern!r}: {error}") from error
 
 
 def _item_table(spec: Any, where: str) -> ItemTable:

@@ -1,5 +1,6 @@
 """A log's files as Polars plans: found, opened, checked for their columns. Nothing is parsed here and no row is lost."""
 
+import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ import polars as pl
 
 from training.errors import DataError
 from training.events.schema import Column, ItemTable, Log, Lookup, Source
+from training.events.text import Text, is_packed, read_text
 
 TEXT_FILES, PARQUET_FILES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+BLANK, REPLACEMENT = " ", "\ufffd"
+ROW, SURPLUS, FLAW = HELPERS = ("_row", "_surplus", "_flaw")
 
 
 @dataclass(frozen=True)
@@ -64,33 +68,39 @@ def locate(log: Log) -> Path:
     return Path(spec.submodule_search_locations[0]) / folder
 
 
-def open_table(path: Path, *, names: tuple[str, ...] = (), separator: str = ",") -> pl.LazyFrame:
-    """The plan that reads a CSV (every column as text) or Parquet file; `names` are the columns of a CSV without a header.
+def open_table(path: Path, *, names: tuple[str, ...] = (), separator: str = "") -> pl.LazyFrame:
+    """The plan that reads a text (every column as text) or Parquet file; `names` are the columns of a text without a header.
 
+    A text has one more column, `_surplus`: what a row has beyond its last cell, null where that is nothing.
     Raises DataError where the file is empty or can't be read.
     """
-    if path.suffix.lower() not in TEXT_FILES + PARQUET_FILES:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(TEXT_FILES + PARQUET_FILES)}")
     try:
         if path.suffix.lower() in PARQUET_FILES:
             return _checked(pl.scan_parquet(path, glob=False))
-        return _scan_csv(path, names, separator)
+        if separator or _ending(path) in TEXT_FILES:
+            return _open_text(path, names, separator or _usual_separator(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: expected a readable file, but {brief(error)}") from error
+    endings = f"{', '.join(TEXT_FILES + PARQUET_FILES)} or a text's with .gz or .zip behind it"
+    raise DataError(f"{path}: expected a file that ends in {endings}; for another text set the source's separator")
 
 
 def open_source(file: SourceFile, log: Log) -> pl.LazyFrame:
     """The plan of one source file with its lookups joined on and the column `_row` counting from 1.
 
+    A text also has `_flaw`: what is wrong with the row as a whole, null where nothing is.
     Raises DataError where a column that the config names is missing.
     """
-    table = open_table(file.path, names=file.source.names, separator=file.source.separator)
-    table = table.with_row_index("_row", offset=1).with_columns(pl.col("_row").cast(pl.Int64))
-    for lookup in file.source.lookups.values():
+    source = file.source
+    table = open_table(file.path, names=source.names, separator=source.separator)
+    wanted = [name for column in source.columns.values() if not column.optional for name in (column.column, column.divide_by) if name]
+    table = table.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
+    if SURPLUS in table.collect_schema():
+        table = table.with_columns(_flaw(file, table).alias(FLAW)).drop(SURPLUS)
+    for lookup in source.lookups.values():
         require_columns(table, [lookup.by], file.path)
         table = table.join(_open_lookup(lookup, log), on=lookup.by, how="left", maintain_order="left")
-    wanted = [column for column in file.source.columns.values() if column.column and not column.optional]
-    require_columns(table, [name for column in wanted for name in (column.column, column.divide_by) if name], file.path)
+    require_columns(table, wanted, file.path)
     return table
 
 
@@ -102,7 +112,7 @@ def present(columns: Mapping[str, Column], table: pl.LazyFrame) -> dict[str, Col
 
 def require_columns(table: pl.LazyFrame, wanted: Iterable[str], path: Path) -> None:
     """Raise DataError, naming the columns that are there, if one of the wanted ones is not."""
-    found = [name for name in table.collect_schema().names() if name != "_row"]
+    found = _columns(table)
     if missing := [name for name in dict.fromkeys(wanted) if name not in found]:
         raise DataError(f"{path}: expected the column {', '.join(missing)}; the file has {', '.join(found)}")
 
@@ -118,14 +128,62 @@ def brief(error: Exception) -> str:
     return re.sub(r"\s+", " ", str(error).strip().split("\n\n")[0])[:200]
 
 
-def _scan_csv(path: Path, names: tuple[str, ...], separator: str) -> pl.LazyFrame:
-    table = _checked(pl.scan_csv(path, has_header=not names, separator=separator, infer_schema=False, glob=False))
-    if not names:
-        return table
-    if len(found := table.collect_schema().names()) != len(names):
+def _columns(table: pl.LazyFrame) -> list[str]:
+    """The columns that the file itself has."""
+    return [name for name in table.collect_schema().names() if name not in HELPERS]
+
+
+def _ending(path: Path) -> str:
+    return (path.with_suffix("") if is_packed(path) else path).suffix.lower()
+
+
+def _usual_separator(path: Path) -> str:
+    return "\t" if _ending(path) == ".tsv" else ","
+
+
+def _open_text(path: Path, names: tuple[str, ...], separator: str) -> pl.LazyFrame:
+    plain = read_text(path).path
+    if separator == BLANK:
+        return _scan_blanks(plain, names)
+    found = pl.scan_csv(plain, has_header=not names, separator=separator, infer_schema=False, glob=False).collect_schema().names()
+    if names and len(found) != len(names):
         raise DataError(f"{path}: expected the {len(names)} columns {', '.join(names)}, found {len(found)} columns")
-    # cuDF wants the names told to the scan.
-    return pl.scan_csv(path, has_header=False, new_columns=list(names), separator=separator, infer_schema=False, glob=False)
+    # A column more than the file has, so that a row with too many cells shows, where it would else be cut or end the reading.
+    columns = dict.fromkeys([*(names or found), SURPLUS], pl.String())
+    return pl.scan_csv(plain, schema=columns, has_header=not names, separator=separator, truncate_ragged_lines=True, glob=False)
+
+
+def _scan_blanks(path: Path, names: tuple[str, ...]) -> pl.LazyFrame:
+    """Any number of blanks between the cells: each line is read as one cell and taken apart."""
+    with path.open(encoding="utf-8-sig") as stream:
+        columns = names or tuple(stream.readline().split())
+    # Neither sign occurs in a text. cuDF wants a sign for quotes.
+    lines = pl.scan_csv(
+        path, schema={"line": pl.String()}, has_header=False, skip_rows=0 if names else 1, separator="\x1f", quote_char="\x1e", glob=False
+    )
+    cells = {name: pl.col("line").str.extract(rf"^\s*(?:\S+\s+){{{place}}}(\S+)", 1) for place, name in enumerate([*columns, SURPLUS])}
+    return _checked(lines).select(**cells)
+
+
+def _flaw(file: SourceFile, table: pl.LazyFrame) -> pl.Expr:
+    """What is wrong with each row of a text: it has too many cells, is the last one and cut short, or holds bytes that are no UTF-8."""
+    text, columns = read_text(file.path), _columns(table)
+    flaw = pl.when(pl.col(SURPLUS).is_not_null()).then(pl.lit("too many cells"))
+    if _is_cut_short(text, len(columns), file.source.separator or _usual_separator(file.path)):
+        flaw = flaw.when(pl.col(ROW) == pl.col(ROW).max()).then(pl.lit("truncated row"))  # type: ignore[assignment]
+    if text.is_broken:
+        used = {name for column in file.source.columns.values() for name in (column.column, column.divide_by)}
+        broken = [pl.col(name).str.contains(REPLACEMENT, literal=True) for name in columns if name in used]
+        flaw = flaw.when(pl.any_horizontal(broken)).then(pl.lit("broken encoding"))  # type: ignore[assignment]
+    return flaw.otherwise(pl.lit(None, pl.String))
+
+
+def _is_cut_short(text: Text, num_columns: int, separator: str) -> bool:
+    """Whether the file ends inside a row. A whole row without a line break is no fault."""
+    if text.is_open or not text.unfinished.strip():
+        return text.is_open
+    cells = text.unfinished.split() if separator == BLANK else next(csv.reader([text.unfinished], delimiter=separator))
+    return len(cells) < num_columns
 
 
 def _attributes(table: ItemTable, path: Path) -> pl.LazyFrame:
