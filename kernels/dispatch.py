@@ -42,17 +42,20 @@ def choose(operator: str, tensor: Tensor) -> str:
     """The path on which `operator` (a folder of `kernels`) treats `tensor`. An exported graph always holds the reference."""
     if torch.compiler.is_exporting():
         return "reference"
-    wanted = _wanted.get()
-    device = tensor.device.type
-    path = _by_default(operator, device) if wanted is None else _checked(operator, wanted, device)
-    if not torch.compiler.is_compiling():
-        _say(operator, path, device)
-    return path
+    return _choose(operator, tensor.device.type)
 
 
 def load(operator: str, path: str) -> ModuleType:
     """The module that holds `path` of `operator`. Imported late: a machine without a GPU may be without Triton."""
     return importlib.import_module(f"kernels.{operator}.{path}")
+
+
+@torch.compiler.assume_constant_result  # torch.compile takes the answer of the moment: neither files nor context variables can be traced
+def _choose(operator: str, device: str) -> str:
+    wanted = _wanted.get()
+    path = _by_default(operator, device) if wanted is None else _checked(operator, wanted, device)
+    _say(operator, path, device)
+    return path
 
 
 def _by_default(operator: str, device: str) -> str:
