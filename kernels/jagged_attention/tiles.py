@@ -1,0 +1,169 @@
+"""Rows of different lengths cut into tiles of logits that a core's cache holds, with hardly any padding.
+
+Rows are sorted by length; a *chunk* is some rows of nearly one length, each padded to the longest of them, and a *tile* is a block of its
+queries against the keys that they may see. The tokens of all chunks stand end to end as *slots*, per chunk [heads, rows, length], so that
+every tile's queries and keys are views. Padding is a row's last token once more: a number like any other that nobody reads.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.gap_bias.blocked import Gaps, TileBias
+
+TILE = 1 << 18  # logits: a MiB of float32
+BLOCK = 64  # queries of a row
+SLACK = 0.75  # the shortest row of a chunk, as a share of the longest
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Queries first … last of `num_rows` rows, against the keys before `last`: num_heads · num_rows = N matrices [I, J].
+
+    sees int64 [num_rows, I] and moment int64 [num_rows, length] (or None) of the tokens; start, stop: the chunk's slots.
+    """
+
+    start: int
+    stop: int
+    num_heads: int
+    length: int
+    first: int
+    last: int
+    sees: Tensor
+    moment: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the logits: heads, rows, queries, keys."""
+        return self.num_heads, self.sees.shape[0], self.last - self.first, self.last
+
+    def queries(self, slots: Tensor) -> Tensor:
+        """[S, ...] → [N, I, ...], a view."""
+        return self._rows(slots)[:, self.first : self.last]
+
+    def keys(self, slots: Tensor) -> Tensor:
+        """[S, ...] → [N, J, ...], a view."""
+        return self._rows(slots)[:, : self.last]
+
+    def distance(self, dtype: torch.dtype) -> Tensor:
+        """sees[i] − j, as a number that arithmetic is fast on: [rows, I, J]. A token is seen where that is above 0, and by itself."""
+        return self.sees.to(dtype)[:, :, None] - torch.arange(self.last, dtype=dtype, device=self.sees.device)
+
+    def ceiling(self, distance: Tensor, floor: float) -> Tensor:
+        """∞ where a token is seen, `floor` where it isn't: a minimum with it hides a logit, whatever that is. Overwrites `distance`."""
+        ceiling = distance.sub_(0.5).mul_(torch.inf).clamp_(min=floor)
+        ceiling.diagonal(self.first, 1, 2).fill_(torch.inf)
+        return ceiling
+
+    def _rows(self, slots: Tensor) -> Tensor:
+        return slots[self.start : self.stop].unflatten(0, (-1, self.length))
+
+
+class Layout:
+    """Where the tokens of a batch stand, and its tiles. offsets [B + 1]; sees [T]; moment [T], or of no token at all."""
+
+    def __init__(self, offsets: Tensor, sees: Tensor, moment: Tensor, num_heads: int) -> None:
+        lengths, order = offsets.diff().sort(descending=True, stable=True)
+        self.chunks = list(_chunks([length for length in lengths.tolist() if length], num_heads))
+        self.num_heads, self.longest = num_heads, self.chunks[0][1] if self.chunks else 0
+        num_rows, length = torch.tensor(self.chunks, dtype=torch.int64, device=offsets.device).reshape(-1, 2).unbind(1)
+        size = num_rows * length  # of each chunk, for one head
+        row_length = length.repeat_interleave(num_rows)
+        real_length, row_start = lengths[: len(row_length)], offsets[order[: len(row_length)]]
+        place = torch.arange(int(size.sum()), device=offsets.device)
+        place = place - (row_length.cumsum(0) - row_length).repeat_interleave(row_length)
+        token = row_start.repeat_interleave(row_length) + place.minimum((real_length - 1).repeat_interleave(row_length))
+        self._sees = sees[token]
+        self._moment = moment[token] if len(moment) else None
+        # the slots of a chunk's second head stand behind all those of its first
+        head = torch.arange(num_heads, device=offsets.device)
+        slot = torch.arange(len(token), device=offsets.device) + ((num_heads - 1) * (size.cumsum(0) - size)).repeat_interleave(size)
+        slot_SH = slot[:, None] + head * size.repeat_interleave(size)[:, None]
+        is_real = place < real_length.repeat_interleave(row_length)
+        self._source = torch.empty_like(slot_SH).flatten()
+        self._source[slot_SH.flatten()] = (token[:, None] * num_heads + head).flatten()
+        self._padding = slot_SH[~is_real].flatten()
+        self._target = torch.empty(len(sees), num_heads, dtype=torch.int64, device=offsets.device)
+        self._target[token[is_real]] = slot_SH[is_real]
+
+    def spread(self, x_THD: Tensor) -> Tensor:
+        """[T, H, ...] → slots [S, ...]."""
+        return x_THD.flatten(0, 1).index_select(0, self._source)
+
+    def spread_gradient(self, x_THD: Tensor) -> Tensor:
+        """As `spread`, with zeros as padding: what has no gradient gives none to others."""
+        return self.spread(x_THD).index_fill_(0, self._padding, 0.0)
+
+    def collect(self, slots: Tensor) -> Tensor:
+        """Slots [S, ...] → [T, H, ...]."""
+        return slots.index_select(0, self._target.flatten()).unflatten(0, self._target.shape)
+
+    def tiles(self) -> Iterator[Tile]:
+        """Every tile once, those of long rows first."""
+        start = 0
+        for num_rows, length in self.chunks:
+            stop = start + num_rows * length
+            sees = self._sees[start:stop].view(num_rows, length)
+            moment = None if self._moment is None else self._moment[start:stop].view(num_rows, length)
+            block = _block(length)
+            for first in range(0, length, block):
+                last = min(first + block, length)
+                slots = self.num_heads * start, self.num_heads * stop
+                yield Tile(*slots, self.num_heads, length, first, last, sees[:, first:last], moment)
+            start = stop
+
+    def scratch(self, like: Tensor) -> Tensor:
+        """Room for the logits of the largest tile."""
+        sizes = (num_rows * _block(length) * length for num_rows, length in self.chunks)
+        return like.new_empty(self.num_heads * max(sizes, default=0))
+
+
+def room(scratch: Tensor, tile: Tile) -> Tensor:
+    """A tile's part of the scratch: [N, I, J]."""
+    heads, rows, queries, keys = tile.shape
+    return scratch[: heads * rows * queries * keys].view(heads * rows, queries, keys)
+
+
+def logits_of(
+    tile: Tile, bias: TileBias | None, queries: Tensor, keys: Tensor, scratch: Tensor, *, floor: float, offset: Tensor | None = None
+) -> tuple[Tensor, Gaps | None]:
+    """queries · keys + bias + offset, or `floor` where nothing is seen: [N, I, J], written into the scratch; and what the bias was read at.
+
+    queries, keys [S, D]; offset [S, 1].
+    """
+    logits, distance, gaps = room(scratch, tile), tile.distance(queries.dtype), None
+    left, right = tile.queries(queries), tile.keys(keys).mT
+    if bias is not None and tile.moment is not None:
+        gaps = bias.gaps(distance, tile.moment, tile.first)
+        bias.write(logits.view(tile.shape), gaps)
+        if offset is not None:
+            logits.add_(tile.queries(offset))
+        logits.baddbmm_(left, right)
+    elif offset is not None:
+        torch.baddbmm(tile.queries(offset), left, right, out=logits)
+    else:
+        torch.bmm(left, right, out=logits)
+    by_head = logits.view(tile.shape)
+    torch.minimum(by_head, tile.ceiling(distance, floor), out=by_head)
+    return logits, gaps
+
+
+def _chunks(lengths: list[int], num_heads: int) -> Iterator[tuple[int, int]]:
+    """Falling lengths, none 0, to (number of rows, length of the longest)."""
+    start = 0
+    while start < len(lengths):
+        length = lengths[start]
+        most = max(1, TILE // (num_heads * _block(length) * length))
+        alike = bisect_right(lengths, -int(SLACK * length), lo=start, key=lambda other: -other)
+        num_rows = min(most, alike - start)
+        yield num_rows, length
+        start += num_rows
+
+
+def _block(length: int) -> int:
+    """Rows are cut into blocks of about one size."""
+    num_blocks = -(-length // BLOCK)
+    return -(-length // num_blocks)
