@@ -36,19 +36,29 @@ def logs(folder: Path) -> list[Log]:
         write_log(folder, rows, name=name) for name, rows in {"shop.csv": GOOD, "dated.csv": DATED, "bare.csv": []}.items()
     )
     bare.write_text("ann,1511544070,buy,tea\n")
-    typed = {"customer": [1], "timestamp": pl.Series([0]).cast(pl.Datetime("ns")), "item": [7], "paid": [1.5], "n": [2]}
+    (folder / "blanks.txt").write_text(" customer  day code\n ann  20240229 C1\n")
+    (folder / "broken.csv").write_bytes(b"customer,timestamp,event,item\nann,2024-02-29,view,tea\nben,2024-02-29,view,t\xe9a\nann,2024-0")
+    typed = {"customer": [1.0], "timestamp": pl.Series([0]).cast(pl.Datetime("ns")), "item": [7], "paid": [1.5], "n": [2]}
     pl.DataFrame(typed).write_parquet(folder / "typed.parquet")
     words = {"all": {"files": "", "key": "item", "prefix": "p:", "columns": {"name": ["item", "channel"]}}}
     berlin = {"timestamp": {"column": "timestamp", "format": "iso", "timezone": "Europe/Berlin"}, "item": {"column": "item", "prefix": "p"}}
     formats = {"timestamp": {"column": "timestamp", "format": ["%d.%m.%Y %H:%M", "%Y-%m-%d"]}}
     seconds = {"timestamp": {"column": "timestamp", "format": "epoch_s"}, "event": {"column": "event", "map": {"buy": "purchase"}}}
     bought = {"event": {"literal": "purchase"}, "price": {"column": "paid", "divide_by": "n"}, "timestamp": "timestamp"}
+    coded = {
+        "timestamp": {"column": "day", "format": "%Y%m%d"},
+        "event": {"column": "code", "patterns": {"^C": "return", "^[0-9]": "purchase"}},
+        "item": {"literal": "cd"},
+        "quantity": {"column": "code", "negative_for": ["return"]},
+    }
     return [
         log(shop, items=words),
         log(shop, columns=berlin, keep_exact_repeats=True),
         log(dated, columns=formats, time_range={"start": "2024-01-01", "until": "2025-01-01"}),
         log(bare, columns=seconds, source={"names": ["customer", "timestamp", "event", "item"]}),
         log(folder / "typed.parquet", columns=bought, source={"lookups": {"more": {"files": "", "by": "item", "columns": ["paid"]}}}),
+        log(folder / "blanks.txt", columns=coded, source={"separator": " "}),
+        log(folder / "broken.csv"),
     ]
 
 
@@ -84,7 +94,7 @@ def test_every_plan_translates_for_cudf(tmp_path: Path) -> None:
 
 def test_the_logs_above_are_read(tmp_path: Path) -> None:
     kept = [separate(log, find_sources(log)).collect()["reason"].null_count() for log in logs(tmp_path)]
-    assert kept == [len(GOOD), len(GOOD), len(DATED), 1, 1]
+    assert kept == [len(GOOD), len(GOOD), len(DATED), 1, 1, 0, 1]
 
 
 def test_a_gpu_without_cudf_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import pytest
 from helpers_events import GOOD, HEADER, events_config, write_log
 from omegaconf import DictConfig, OmegaConf
 
+from training.errors import DataError
 from training.events.quarantine import quarantine, separate
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources
@@ -17,6 +18,8 @@ DIRT = {
     "ann,2024-03-01T12:30:00Z,,tea,,,": "missing event",
     "ann,2024-03-01T12:30:00Z,view,,,,": "missing item",
     "ann,2024-03-01T12:30:00Z,poke,tea,,,": "unknown event",
+    "a" * 1_001 + ",2024-03-01T12:30:00Z,view,tea,,,": "over-long customer",
+    "ann,2024-03-01T12:30:00Z,view," + "é" * 501 + ",,,": "over-long item",
     "ann,2024-03-01T12:30:00Z,purchase,tea,cheap,1,": "unreadable price",
     "ann,2024-03-01T12:30:00Z,purchase,tea,inf,1,": "unreadable price",
     "ann,2024-03-01T12:30:00Z,purchase,tea,nan,1,": "unreadable price",
@@ -52,6 +55,88 @@ def test_the_quarantine_shows_the_text_of_the_file(tmp_path: Path) -> None:
     shown = broken.select(HEADER.split(",")).fill_null("")
     assert [",".join(row) for row in shown.iter_rows()] == list(DIRT)
     assert set(shown.dtypes) == {pl.String}
+
+
+def dirty(folder: Path, *rows: bytes) -> Path:
+    """The good rows, then these, exactly as they are."""
+    path = write_log(folder)
+    path.write_bytes(path.read_bytes() + b"\n".join(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "reasons"),
+    [
+        (
+            [b"ann,2024-03-03,view,t\xe9a,,,web", b"ben,2024-03-03,view,t\xc3\xa9a,,,", b"\xff\xfe,soon,view,x,,,", b""],
+            ["broken encoding"] * 2,
+        ),
+        ([b"ben,2024-03-03,view,tea,,,web,more", b"cleo,2024-03-03,view,tea,,,web,", b""], ["too many cells"]),
+        ([b"ben,2024-03-03,view,tea,,,", b"cleo,2024-03-03,vi"], ["truncated row"]),
+        ([b"ben,2024-03-03,view,tea,,,", b'cleo,2024-03-03,view,"green te'], ["truncated row"]),
+        ([b"ben,2024-03-03,view,tea,,,", b'cleo,2024-03-03,view,tea,,,"we'], ["truncated row"]),
+        ([b"ben,2024-03-03,view,tea,,,", b"cleo,2024-03-03,vi\xc3"], ["truncated row"]),
+        ([b"ben,2024-03-03,view,tea,,,", b"cleo,2024-03-03,view,tea,,,we"], []),
+        ([b"ben,2024-03-03,view,tea,,,", b'cleo,2024-03-03,view,"green\ntea",,,"web"'], []),
+        ([b"ben,2024-03-03,view,tea", b""], []),
+    ],
+    ids=["encoding", "surplus", "cut", "cut in quotes", "cut in the last cell", "cut in a letter", "no line break", "quotes", "short"],
+)
+def test_a_broken_row_spoils_no_other(tmp_path: Path, rows: list[bytes], reasons: list[str]) -> None:
+    kept, broken = cleaned(log_of(events_config(dirty(tmp_path, *rows))))
+    assert broken["reason"].to_list() == reasons
+    assert kept.height + broken.height == len(GOOD) + len([row for row in rows if row])
+
+
+def test_broken_bytes_are_shown_as_such(tmp_path: Path) -> None:
+    _, broken = cleaned(log_of(events_config(dirty(tmp_path, b"ann,2024-03-03,view,t\xe9a,,,web\n"))))
+    assert broken["item"].to_list() == ["t\ufffda"]
+
+
+def test_broken_bytes_in_a_column_that_nobody_reads_are_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"customer,timestamp,event,item,remark\nann,2024-03-03,view,tea,caf\xe9\n")
+    assert cleaned(log_of(events_config(path)))[0].height == 1
+
+
+def test_a_sign_for_broken_bytes_in_a_sound_file_is_a_text(tmp_path: Path) -> None:
+    assert cleaned(log_of(events_config(write_log(tmp_path, ["ann,2024-03-03,view,t\ufffda,,,"]))))[0].height == 1
+
+
+def test_quotes_that_do_not_match_are_named_rather_than_swallow_rows(tmp_path: Path) -> None:
+    path = write_log(tmp_path, ['ann,2024-03-03,view,5" pipe,,,', *GOOD])
+    with pytest.raises((pl.exceptions.ComputeError, DataError)):
+        cleaned(log_of(events_config(path)))
+
+
+def test_the_longest_text_is_a_setting(tmp_path: Path) -> None:
+    config = events_config(write_log(tmp_path, ["ann,2024-03-03,view,tea,,,", "ben,2024-03-03,view,oolong,,,"]), "+data.max_text_bytes=5")
+    assert cleaned(log_of(config))[1]["reason"].to_list() == ["over-long item"]
+
+
+def test_patterns_name_events_and_the_first_counts(tmp_path: Path) -> None:
+    path = write_log(tmp_path, [f"ann,2024-03-03,{code},tea,,," for code in ("C12", "12", "12C", "A12", "")])
+    config = events_config(path)
+    patterns = {"^C": "return", "^[0-9]+$": "purchase", "C": "view"}
+    OmegaConf.update(config, "data.sources.log.columns.event", {"column": "event", "patterns": patterns}, merge=False, force_add=True)
+    kept, broken = cleaned(log_of(config))
+    assert kept["event"].to_list() == ["return", "purchase", "view"]
+    assert broken["reason"].to_list() == ["unknown event", "missing event"]
+
+
+def test_a_return_s_negative_quantity_is_the_number_that_came_back(tmp_path: Path) -> None:
+    path = write_log(tmp_path, [f"ann,2024-03-03,{event},tea,1,{n}," for event, n in (("return", -2), ("return", 2), ("purchase", -2))])
+    kept, broken = cleaned(log_of(events_config(path, "+data.sources.log.columns.quantity.negative_for=[return]")))
+    assert kept.select("event", "quantity").rows() == [("return", 2.0)]
+    assert broken["reason"].to_list() == ["negative quantity"] * 2
+    assert broken["quantity"].to_list() == ["2", "-2"]
+
+
+def test_whole_numbers_kept_as_floating_point_are_ids_without_a_point(tmp_path: Path) -> None:
+    table = {"customer": [17850.0, None, 1.5], "timestamp": ["2024-03-03"] * 3, "event": ["view"] * 3, "item": ["a", "b", "c"]}
+    pl.DataFrame(table).write_parquet(tmp_path / "log.parquet")
+    kept, _ = cleaned(log_of(events_config(tmp_path / "log.parquet")))
+    assert kept["customer"].to_list() == ["17850", "1.5"]
 
 
 def test_an_empty_optional_field_is_missing_and_no_fault(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ def config(columns: Mapping[str, Any] = COLUMNS, **changes: Any) -> dict[str, An
     return {**log, "next_item_events": ["purchase"], "intent_events": ["purchase"], **changes}
 
 
-@pytest.mark.parametrize("log", ["complete_journey", "tmall", "taobao", "events"])
+@pytest.mark.parametrize("log", ["complete_journey", "tmall", "taobao", "events", "online_retail", "cdnow", "ta_feng", "ml_100k"])
 def test_each_shipped_log_is_understood_and_says_what_training_asks(log: str) -> None:
     composed_log = composed(f"data={log}", "data.path=somewhere").data
     read = log_from_config(OmegaConf.to_container(composed_log, resolve=True))
     assert read.name == log
-    assert "purchase" in read.intent_events
+    assert "purchase" in read.intent_events or log == "ml_100k"
     assert read.next_item_events
     assert read.split["horizon_days"] > 0
     assert read.intent_horizon_days <= read.split["horizon_days"]
@@ -61,6 +61,14 @@ def test_a_log_declares_further_fields() -> None:
         (config({**COLUMNS, "colour": "c"}), r"\['colour'\] is no field; declare it under data.fields"),
         (config({**COLUMNS, "price": {"colum": "p"}}), r"data.sources.log.columns.price: \['colum'\] is no setting"),
         (config({**COLUMNS, "event": {"column": "what", "literal": "view"}}), r"expected the name of a column or \{literal: TEXT\}"),
+        (
+            config({**COLUMNS, "event": {"column": "what", "map": {"a": "view"}, "patterns": {"^b": "cart"}}}),
+            "expected a map or patterns, found both",
+        ),
+        (
+            config({**COLUMNS, "event": {"column": "what", "patterns": {"^(": "cart"}}}),
+            r"patterns: expected a regular expression, found '\^\('",
+        ),
         (config({**COLUMNS, "timestamp": {"column": "when", "format": 7}}), "format: expected a text or a list of texts, found 7"),
         (config(fields={"discount": "money"}), "data.fields.discount: expected category or number, found 'money'"),
         (config(fields={"reason": "category"}), "data.fields: 'reason' is a name"),

@@ -1,3 +1,5 @@
+import gzip
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from training.errors import DataError
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources, item_attributes, open_source
 
+HEADER = ("who", "when", "which")
 COLUMNS = {"customer": "who", "timestamp": {"column": "when", "format": "iso"}, "event": {"literal": "view"}, "item": "which"}
 
 
@@ -21,6 +24,39 @@ def log(path: Path | str, *, items: dict[str, Any] | None = None, install: str =
 def write(path: Path, *lines: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def packed(path: Path) -> Path:
+    """A CSV of 500 rows as the name's ending says."""
+    text = "\n".join([",".join(HEADER), *(f"{i * 7919},2024-01-01,tea{i}" for i in range(500))]) + "\n"
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+        return path
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside.csv", text)
+    return path
+
+
+def cut(path: Path, *, share: float = 0.6) -> Path:
+    """The first part of a file, as a broken transfer leaves it."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def two_in_one(path: Path) -> Path:
+    with zipfile.ZipFile(packed(path), "a") as archive:
+        archive.writestr("other.csv", "x\n")
+    return path
+
+
+def utf_16(path: Path) -> Path:
+    path.write_text("who,when,which\nann,2024-01-01,tea\n", encoding="utf-16")
+    return path
+
+
+def some_parquet(path: Path) -> Path:
+    pl.DataFrame({"who": ["ann"], "when": ["2024-01-01"], "which": ["tea"]}).write_parquet(path)
     return path
 
 
@@ -47,6 +83,33 @@ def test_a_file_without_a_header_is_given_names(tmp_path: Path) -> None:
     assert table["which"].to_list() == ["tea"]
 
 
+@pytest.mark.parametrize("ending", ["", "\r"], ids=["LF", "CRLF"])
+def test_any_number_of_blanks_lies_between_cells(tmp_path: Path, ending: str) -> None:
+    path = write(
+        tmp_path / "a.txt", " who  when which" + ending, " ann  2024-01-01   tea " + ending, "   ben\t2024-01-02 1.50" + ending, "cleo"
+    )
+    (table,) = opened(log(path, separator=" "))
+    assert table.select("_row", "who", "which").rows() == [(1, "ann", "tea"), (2, "ben", "1.50"), (3, "cleo", None)]
+
+
+def test_blanks_without_a_header_are_given_names(tmp_path: Path) -> None:
+    (table,) = opened(log(write(tmp_path / "a.txt", "ann 2024-01-01 tea", "ben 2024-01-02 cup more"), names=list(HEADER), separator=" "))
+    assert table.select("who", "which", "_flaw").rows() == [("ann", "tea", None), ("ben", "cup", "too many cells")]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.tsv", ""), ("a.inter", "\t"), ("a.tsv.gz", "")])
+def test_the_ending_says_the_separator_or_the_config_does(tmp_path: Path, name: str, separator: str) -> None:
+    text = b"who\twhen\twhich\nann\t2024-01-01\ttea, green\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert opened(log(tmp_path / name, separator=separator))[0]["which"].to_list() == ["tea, green"]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
+def test_a_packed_text_is_read(tmp_path: Path, name: str) -> None:
+    (table,) = opened(log(packed(tmp_path / name)))
+    assert (table.height, table["which"][-1]) == (500, "tea499")
+
+
 def test_a_lookup_adds_columns_and_keeps_the_rows_in_order(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "who,when,which", "ann,2024-01-01,2", "ben,2024-01-01,9", "cleo,2024-01-01,1")
     write(tmp_path / "articles.csv", "number,shelf", "1,tea", "2,china", ",nothing", ",nothing")
@@ -69,6 +132,13 @@ BAD: dict[str, tuple[Callable[[Path], Log], str]] = {
     "unknown ending": (lambda folder: log(write(folder / "a.xlsx", "x")), r"expected a file that ends in \.csv"),
     "empty file": (lambda folder: log(write(folder / "a.csv")), "expected a readable file, but .*empty"),
     "no parquet": (lambda folder: log(write(folder / "a.parquet", "who,when,which")), "expected a readable file, but "),
+    "cut parquet": (lambda folder: log(cut(some_parquet(folder / "a.parquet"))), r"a\.parquet: expected a readable file, but "),
+    "cut gz": (lambda folder: log(cut(packed(folder / "a.csv.gz"))), r"a\.csv\.gz: expected a whole \.gz file, but .*; fetch it again"),
+    "cut zip": (lambda folder: log(cut(packed(folder / "a.csv.zip"))), r"a\.csv\.zip: expected a whole \.zip file, but .*; fetch it again"),
+    "no gz": (lambda folder: log(write(folder / "a.csv.gz", "who,when,which")), r"a\.csv\.gz: expected a whole \.gz file"),
+    "two in a zip": (lambda folder: log(two_in_one(folder / "a.csv.zip")), "expected one file in it, found 2; unpack it"),
+    "packed parquet": (lambda folder: log(write(folder / "a.parquet.gz", "x")), r"expected a file that ends in \.csv"),
+    "UTF-16": (lambda folder: log(utf_16(folder / "a.csv")), "expected a text in UTF-8, found UTF-16; convert it"),
     "missing column": (
         lambda folder: log(write(folder / "a.csv", "who,when,what", "ann,2024-01-01,tea")),
         "expected the column which; the file has who, when, what",

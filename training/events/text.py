@@ -29,7 +29,7 @@ class Text:
     """path        the file to read
     is_broken   bytes of the original are no UTF-8: `path` has U+FFFD in their place
     is_open     the original ends inside quotes: `path` closes them
-    unfinished  what stands behind the last line break; empty where the file ends in one
+    unfinished  what stands behind the last line break; empty where the file ends in one, or where that break lies inside quotes
     """
 
     path: Path
@@ -56,11 +56,12 @@ def is_packed(path: Path) -> bool:
 def _read(path: Path, size: int, changed: int) -> Text:
     plain = _unpacked(path) if is_packed(path) else path
     is_broken, num_quotes, unfinished = _inspect(plain)
-    # A quote that is still open where the file ends: the file was cut inside that cell, if the cell began in the last line.
-    is_open = num_quotes % 2 == 1 and unfinished.count('"') % 2 == 1
+    crosses_a_break = unfinished.count('"') % 2 == 1
+    # A quote that the last line opens and nothing closes: the file was cut inside that cell. One that was opened before could be any mistake.
+    is_open = crosses_a_break and num_quotes % 2 == 1
     if is_broken or is_open:
         plain = _mended(plain, '"' if is_open else "")
-    return Text(plain, is_broken, is_open, unfinished)
+    return Text(plain, is_broken, is_open, "" if crosses_a_break else unfinished)
 
 
 def _inspect(path: Path) -> tuple[bool, int, str]:
