@@ -6,6 +6,7 @@ objective or a baseline hands it over and knows whether it leaks. tests/test_lea
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from training.models.encoder import Encoder
 from training.models.facts import Facts
 from training.models.features import Features
+from training.models.hstu import HSTU
 from training.models.model import SequenceModel
 from training.models.sasrec import SASRec
 from training.objectives.intent import Intent
@@ -97,7 +100,18 @@ def facts_of(log: Log, train_until: np.ndarray | int) -> Facts:
     return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1))
 
 
-def small_model(log: Log, *, train_until: int = START + 30 * DAY, dim: int = 8, dropout: float = 0.0, repeat: bool = True) -> SequenceModel:
+ENCODERS: dict[str, Callable[..., Encoder]] = {"sasrec": SASRec, "hstu": partial(HSTU, usual_length=8)}
+
+
+def small_model(
+    log: Log,
+    *,
+    train_until: int = START + 30 * DAY,
+    dim: int = 8,
+    dropout: float = 0.0,
+    repeat: bool = True,
+    encoder: str = "sasrec",
+) -> SequenceModel:
     """The model of the demo, a few numbers wide, its weights far enough from their first values for every part to matter."""
     facts = facts_of(log, train_until)
     features = Features(
@@ -112,7 +126,7 @@ def small_model(log: Log, *, train_until: int = START + 30 * DAY, dim: int = 8, 
         "next_item": NextItem(events=["purchase"], dim=dim, repeat=repeat, top_k=5, every=1, weight=1.0, facts=facts),
         "intent": Intent(events=["purchase"], horizon_days=7, dim=dim, dropout=dropout, weight=1.0, facts=facts),
     }
-    model = SequenceModel(features, SASRec(dim=dim, num_blocks=2, num_heads=2, dropout=dropout), objectives)
+    model = SequenceModel(features, ENCODERS[encoder](dim=dim, num_blocks=2, num_heads=2, dropout=dropout), objectives)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

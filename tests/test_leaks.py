@@ -29,15 +29,15 @@ from helpers_sequences import (
     with_another_future,
 )
 from torch import Tensor
-from torch.nn import functional as F
 
+from kernels import ragged
 from training.baselines.buy_again import BuyAgain
 from training.baselines.features import customer_features
 from training.baselines.item_to_item import ItemToItem
 from training.baselines.popularity import Popularity
 from training.evaluation.comparison import ranking_question
-from training.models import sasrec
-from training.models.features import Grouping
+from training.models import rows
+from training.models.features import Grouping, Tokens
 from training.models.model import SequenceModel
 from training.models.rhythm import Rhythm
 from training.sequences.batch import Batch
@@ -96,6 +96,14 @@ def test_ranking_baselines_are_blind_to_the_future() -> None:
             "item_to_item": ItemToItem.fit(question.history, context="customer", repeats=True, **KINDS),
         }
         return {name: finite(ranker.scores(question.history, np.arange(NUM_CUSTOMERS))) for name, ranker in rankers.items()}
+
+    assert_blind_to_the_future(answers_of, LOG, EVERYBODY)
+
+
+def test_the_catalogue_is_blind_to_the_future() -> None:
+    def answers_of(log: History) -> Answers:
+        facts = facts_of(log, NOW)
+        return {"candidates": facts.candidates(["purchase"]).astype(float), "counts": facts.item_counts(["purchase"]).astype(float)}
 
     assert_blind_to_the_future(answers_of, LOG, EVERYBODY)
 
@@ -214,24 +222,17 @@ def rhythm_of_next_week(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -
 def attention_both_ways(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> Asks:
     """An encoder without a causal mask."""
 
-    def everything(place_BL: Tensor, real_BS: Tensor, num_questions: int) -> Tensor:
-        real = F.pad(real_BS, (0, num_questions))[:, None, :]
-        return real | torch.eye(place_BL.shape[1], dtype=torch.bool)
+    def everything(steps: Tokens) -> Tensor:
+        return steps.offsets.diff()[ragged.row_of_value(steps.offsets, len(steps.x))]
 
-    monkeypatch.setattr(sasrec, "visible", everything)
+    monkeypatch.setattr(rows, "past_of_steps", everything)
     return in_between(model)
 
 
 def a_step_sees_the_next(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> Asks:
     """A causal mask off by one."""
-    causal = sasrec.visible
-
-    def one_more(place_BL: Tensor, real_BS: Tensor, num_questions: int) -> Tensor:
-        index = torch.arange(place_BL.shape[1])
-        is_next = (index == index[:, None] + 1) & F.pad(real_BS, (0, num_questions))[:, None, :]
-        return causal(place_BL, real_BS, num_questions) | is_next
-
-    monkeypatch.setattr(sasrec, "visible", one_more)
+    causal = rows.past_of_steps
+    monkeypatch.setattr(rows, "past_of_steps", lambda steps: causal(steps) + 2)
     return in_between(model)
 
 

@@ -1,0 +1,101 @@
+"""Steps and questions of each customer as one row of tokens, as the attention operators of `kernels` read them.
+
+A question stands behind all steps of its customer, sees those at or before its moment, and is seen by nothing. No padding anywhere.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kernels import ragged
+from kernels.gap_bias import HOUR, GapTables
+from training.errors import ConfigError
+from training.models.features import Tokens
+
+NUM_PLACES = 12  # knots at 0, 1, 3, 7, ... 2,047 steps back
+NUM_HOURS = 16  # knots at 0, 1, 3, 7, ... 32,767 hours back, which is more than three years
+
+
+@dataclass
+class Rows:
+    """x [T, D]; offsets int64 [B + 1]; sees: how many steps of its row each token sees; moment µs [T]; questions: where they stand [Q]."""
+
+    x: Tensor
+    offsets: Tensor
+    sees: Tensor
+    moment: Tensor
+    questions: Tensor
+
+
+class Stack(nn.Module):
+    """Blocks over rows, the answers normed. A block takes `(x, rows, gaps, answers=)` as SASRec's does.
+
+    Raises ConfigError for sizes that don't fit.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], *, dim: int, num_heads: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ConfigError(f"expected dim to be a multiple of encoder.num_heads, received {dim} and {num_heads}; change either")
+        if not blocks:
+            raise ConfigError("expected encoder.num_blocks to be 1 or more, received 0; correct it")
+        self.gaps = Gaps(num_heads)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
+        """[Q, D]."""
+        rows = rows_of(steps, questions)
+        x_TD, gaps = rows.x, self.gaps(rows)
+        for block in self.blocks[:-1]:
+            x_TD = block(x_TD, rows, gaps)
+        return self.norm(self.blocks[-1](x_TD, rows, gaps, answers=rows.questions))
+
+
+class Gaps(nn.Module):
+    """What each head makes of the number of steps, and of the time, between two tokens: learned tables that start as even slopes.
+
+    The first head starts indifferent, the last weighs down what is far away by the logarithm of either distance (as in ALiBi, Press et
+    al., ICLR 2022). Distances instead of absolute positions: a history cut at its old end looks like a shorter history.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        slope = -math.log(2) * torch.linspace(0.0, 1.0, num_heads)[:, None]
+        self.positions = nn.Parameter(slope * torch.arange(NUM_PLACES))
+        self.times = nn.Parameter(slope / math.log(25) * torch.arange(NUM_HOURS))
+
+    def forward(self, rows: Rows) -> GapTables:
+        return GapTables(self.positions, self.times, rows.moment, HOUR)
+
+
+def rows_of(steps: Tokens, questions: Tokens) -> Rows:
+    """One row a customer: the steps, then the questions."""
+
+    def joined(of_steps: Tensor, of_questions: Tensor) -> Tensor:
+        return ragged.concatenate(of_steps, steps.offsets, of_questions, questions.offsets)[0]
+
+    num_questions = questions.x.shape[0]
+    behind = steps.offsets[1:][ragged.row_of_value(questions.offsets, num_questions)]
+    return Rows(
+        joined(steps.x, questions.x),
+        steps.offsets + questions.offsets,
+        joined(past_of_steps(steps), past_of_questions(steps, questions)),
+        joined(steps.time, questions.time),
+        torch.arange(num_questions, device=behind.device) + behind,
+    )
+
+
+def past_of_steps(steps: Tokens) -> Tensor:
+    """How many steps a step sees beside itself: those before it. int64 [S]."""
+    return ragged.place_in_row(steps.offsets, steps.x.shape[0])
+
+
+def past_of_questions(steps: Tokens, questions: Tokens) -> Tensor:
+    """How many steps a question sees: those at or before its moment. int64 [Q]."""
+    question, step = ragged.pair_up(questions.offsets, steps.offsets)
+    is_past = (steps.time[step] <= questions.time[question]).to(torch.int64)
+    return torch.zeros_like(questions.time).scatter_add(0, question, is_past)
