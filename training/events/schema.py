@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from training.errors import ConfigError
 
@@ -106,6 +107,28 @@ class TimeRange:
 
 
 @dataclass(frozen=True)
+class Sessions:
+    """How the events of a log without sessions are parted into some: where a customer was silent for longer than the gap, or by days."""
+
+    by: str = "gap"
+    gap_minutes: float = 30
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which usable events are left out of the store; 0 leaves none out.
+
+    max_customer_events   only the last so many of each customer are kept; this comes first
+    min_item_events, min_customer_events   items and customers with fewer are left out, in turn until all that stay have as many
+    """
+
+    max_customer_events: int = 0
+    min_item_events: int = 0
+    min_customer_events: int = 0
+
+
+@dataclass(frozen=True)
 class Log:
     """One behaviour log: where it lies and what its columns mean.
 
@@ -124,6 +147,8 @@ class Log:
     time_range: TimeRange | None = None
     keep_exact_repeats: bool = False
     max_text_bytes: int = 1_000
+    sessions: Sessions | None = None
+    filter: Filter = field(default_factory=Filter)
     install: str = ""
     caveat: str = ""
 
@@ -142,7 +167,40 @@ def log_from_config(config: Mapping[str, Any]) -> Log:
     time_range = _build(TimeRange, log.time_range, "data.time_range") if log.time_range else None
     if not sources:
         raise ConfigError("data.sources: expected at least one source, found none")
-    return replace(log, sources=sources, items=items, time_range=time_range)
+    if not isinstance(log.max_text_bytes, int) or log.max_text_bytes < 1:
+        raise ConfigError(f"data.max_text_bytes: expected a whole number above 0, found {log.max_text_bytes!r}")
+    sessions, limits = _sessions(log.sessions), _filter(log.filter)
+    return replace(log, sources=sources, items=items, time_range=time_range, sessions=sessions, filter=limits)
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """The zone with that name. Raises ConfigError if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(f"timezone: expected a name such as UTC or Europe/Berlin, found {name!r}") from error
+
+
+def _sessions(spec: Any) -> Sessions | None:
+    if spec is None:
+        return None
+    sessions = _build(Sessions, spec, "data.sessions")
+    if sessions.by not in ("gap", "day"):
+        raise ConfigError(f"data.sessions.by: expected gap or day, found {sessions.by!r}")
+    if not isinstance(sessions.gap_minutes, int | float) or not sessions.gap_minutes > 0:
+        raise ConfigError(f"data.sessions.gap_minutes: expected a number above 0, found {sessions.gap_minutes!r}")
+    find_zone(sessions.timezone)
+    return sessions
+
+
+def _filter(spec: Any) -> Filter:
+    if isinstance(spec, Filter):  # the config sets none
+        return spec
+    limits = _build(Filter, spec, "data.filter")
+    for name, limit in vars(limits).items():
+        if not isinstance(limit, int) or limit < 0:
+            raise ConfigError(f"data.filter.{name}: expected a whole number, 0 or above, found {limit!r}")
+    return limits
 
 
 def _check_fields(declared: Mapping[str, str]) -> None:

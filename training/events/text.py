@@ -57,7 +57,7 @@ def _read(path: Path, size: int, changed: int) -> Text:
     plain = _unpacked(path) if is_packed(path) else path
     is_broken, num_quotes, unfinished = _inspect(plain)
     crosses_a_break = unfinished.count('"') % 2 == 1
-    # A quote that the last line opens and nothing closes: the file was cut inside that cell. One that was opened before could be any mistake.
+    # A quote that the last line opens and nothing closes: the file was cut inside that cell. One opened before could be any mistake.
     is_open = crosses_a_break and num_quotes % 2 == 1
     if is_broken or is_open:
         plain = _mended(plain, '"' if is_open else "")

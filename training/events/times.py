@@ -4,12 +4,11 @@ Only what Polars and cuDF read alike: strptime knows the parts %Y %m %d %H %M %S
 """
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
 from training.errors import ConfigError
-from training.events.schema import EPOCHS, ISO, Column, TimeRange
+from training.events.schema import EPOCHS, ISO, Column, TimeRange, find_zone
 
 MICROSECONDS = 1_000_000
 # Outside of these years a number is not the time of an event: it was written in another unit.
@@ -42,14 +41,6 @@ def time_limits(time_range: TimeRange | None) -> tuple[int, int]:
     if start >= end:
         raise ConfigError(f"data.time_range: expected start before until, found {time_range.start} and {time_range.until}")
     return start, end
-
-
-def find_zone(name: str) -> ZoneInfo:
-    """The zone with that name. Raises ConfigError if there is none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"timezone: expected a name such as UTC or Europe/Berlin, found {name!r}") from error
 
 
 def _read(text: pl.Expr, format: str, timezone: str) -> pl.Expr:
