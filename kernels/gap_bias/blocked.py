@@ -47,9 +47,9 @@ class TileBias:
         num_distances, num_knots = self._d_distance.shape[1], self._d_times.shape[1]
         for head, weights in enumerate(gradient.flatten(1).unbind()):
             self._d_distance[head] += torch.bincount(distance, weights, num_distances)
-            above = torch.bincount(below, weights * share, num_knots)
-            self._d_times[head] += torch.bincount(below, weights, num_knots) - above
-            self._d_times[head, 1:] += above[:-1]
+            above = weights * share
+            self._d_times[head] += torch.bincount(below, weights - above, num_knots)
+            self._d_times[head, 1:] += torch.bincount(below, above, num_knots)[:-1]
 
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Of the tables positions [H, P] and times [H, K], from all that was learned."""

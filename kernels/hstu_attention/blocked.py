@@ -28,7 +28,7 @@ def forward(
     queries, keys, values = layout.spread(q).mul_(q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     out, scratch = torch.empty_like(values), layout.scratch(q)
     for tile in layout.tiles():
-        logits, _ = logits_of(tile, bias, queries, keys, scratch, floor=UNSEEN)
+        logits, _ = logits_of(tile, bias, queries, keys, scratch, unseen=UNSEEN)
         torch.bmm(F.silu(logits, inplace=True), tile.keys(values), out=tile.queries(out))
     return layout.collect(out).div_(norm)
 
@@ -54,7 +54,7 @@ def backward(
     dq, dk, dv = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
     scratch, other = layout.scratch(q), layout.scratch(q)
     for tile in layout.tiles():
-        logits, gaps = logits_of(tile, bias, queries, keys, scratch, floor=UNSEEN)
+        logits, gaps = logits_of(tile, bias, queries, keys, scratch, unseen=UNSEEN)
         d_logits = torch.bmm(tile.queries(pulled), tile.keys(values).mT, out=room(other, tile))
         torch.ops.aten.silu_backward.grad_input(d_logits, logits, grad_input=d_logits)
         tile.keys(dv).baddbmm_(F.silu(logits, inplace=True).mT, tile.queries(pulled))

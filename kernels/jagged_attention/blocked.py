@@ -23,7 +23,7 @@ def forward(
     queries, keys, values = layout.spread(q).mul_(LOG2_E * q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     out, log2_normaliser, scratch = torch.empty_like(values), values.new_empty(len(values), 1), layout.scratch(q)
     for tile in layout.tiles():
-        logits, _ = logits_of(tile, bias, queries, keys, scratch, floor=-torch.inf)
+        logits, _ = logits_of(tile, bias, queries, keys, scratch, unseen=-torch.inf)
         greatest = logits.amax(-1, keepdim=True)
         total = logits.sub_(greatest).exp2_().sum(-1, keepdim=True)
         torch.bmm(logits, tile.keys(values), out=tile.queries(out)).div_(total)
@@ -49,12 +49,12 @@ def backward(
     layout = Layout(offsets, sees, moment, q.shape[1])
     bias = TileBias(positions, times, unit, longest=layout.longest, scale=LOG2_E) if len(moment) else None
     queries, keys, values = layout.spread(q).mul_(LOG2_E * q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
-    pulled, less = layout.spread_gradient(grad), layout.spread(log_normaliser[..., None] * -LOG2_E)
+    pulled, log2_normaliser = layout.spread_gradient(grad), layout.spread(log_normaliser[..., None] * LOG2_E)
     mean_pull = layout.spread_gradient((grad * out).sum(-1, keepdim=True))
     dq, dk, dv = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
     scratch, other = layout.scratch(q), layout.scratch(q)
     for tile in layout.tiles():
-        weights, gaps = logits_of(tile, bias, queries, keys, scratch, floor=-torch.inf, offset=less)
+        weights, gaps = logits_of(tile, bias, queries, keys, scratch, unseen=-torch.inf, normaliser=log2_normaliser)
         weights.exp2_()
         tile.keys(dv).baddbmm_(weights.mT, tile.queries(pulled))
         d_logits = torch.bmm(tile.queries(pulled), tile.keys(values).mT, out=room(other, tile))

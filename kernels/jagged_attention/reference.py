@@ -13,9 +13,7 @@ def jagged_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Ten
     return ragged.unpad(out_BHLD.transpose(1, 2), offsets, q.shape[0])
 
 
-def padded_logits(
-    q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tensor, gaps: GapTables | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def padded_logits(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tensor, gaps: GapTables | None) -> tuple[Tensor, Tensor, Tensor]:
     """q·k/√D + bias [B, H, L, L], who sees whom [B, 1, L, L], and the values [B, H, L, D].
 
     A place behind a row's end sees itself alone.
@@ -27,8 +25,7 @@ def padded_logits(
     visible = (index < sees_BL[:, :, None]) | (index == index[:, None])
     logits = q_BHLD @ k_BHLD.transpose(-1, -2) * q.shape[-1] ** -0.5
     if gaps is not None:
-        itself = index == index[:, None]
-        places = (sees_BL[:, :, None] - index).masked_fill(itself, 0)
+        places = sees_BL[:, :, None] - index  # not above 0 between a token and itself, which counts as none
         moment_BL = ragged.pad(gaps.moment, offsets, length)
         bias_HBLL = gap_bias(gaps.positions, places) + gap_bias(gaps.times, moment_BL[:, :, None] - moment_BL[:, None, :], gaps.unit)
         logits = logits + bias_HBLL.transpose(0, 1)

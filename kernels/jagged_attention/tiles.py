@@ -52,10 +52,10 @@ class Tile:
         """sees[i] − j, as a number that arithmetic is fast on: [rows, I, J]. A token is seen where that is above 0, and by itself."""
         return self.sees.to(dtype)[:, :, None] - torch.arange(self.last, dtype=dtype, device=self.sees.device)
 
-    def ceiling(self, distance: Tensor, floor: float) -> Tensor:
-        """∞ where a token is seen, `floor` where it isn't: a minimum with it hides a logit, whatever that is. Overwrites `distance`."""
-        ceiling = distance.sub_(0.5).mul_(torch.inf).clamp_(min=floor)
-        ceiling.diagonal(self.first, 1, 2).fill_(torch.inf)
+    def ceiling(self, distance: Tensor, unseen: float, seen: float) -> Tensor:
+        """`seen` where a token is seen, `unseen` elsewhere: a minimum with it hides a logit, however large. Overwrites `distance`."""
+        ceiling = distance.sub_(0.5).mul_(torch.inf).clamp_(unseen, seen)
+        ceiling.diagonal(self.first, 1, 2).fill_(seen)
         return ceiling
 
     def _rows(self, slots: Tensor) -> Tensor:
@@ -128,26 +128,24 @@ def room(scratch: Tensor, tile: Tile) -> Tensor:
 
 
 def logits_of(
-    tile: Tile, bias: TileBias | None, queries: Tensor, keys: Tensor, scratch: Tensor, *, floor: float, offset: Tensor | None = None
+    tile: Tile, bias: TileBias | None, queries: Tensor, keys: Tensor, scratch: Tensor, *, unseen: float, normaliser: Tensor | None = None
 ) -> tuple[Tensor, Gaps | None]:
-    """queries · keys + bias + offset, or `floor` where nothing is seen: [N, I, J], written into the scratch; and what the bias was read at.
+    """queries · keys + bias, or `unseen`: [N, I, J], written into the scratch; and what the bias was read at.
 
-    queries, keys [S, D]; offset [S, 1].
+    queries, keys [S, D]. With a normaliser [S, 1], each token's own is subtracted, and no logit is above 0, however it was rounded.
     """
     logits, distance, gaps = room(scratch, tile), tile.distance(queries.dtype), None
     left, right = tile.queries(queries), tile.keys(keys).mT
     if bias is not None and tile.moment is not None:
         gaps = bias.gaps(distance, tile.moment, tile.first)
         bias.write(logits.view(tile.shape), gaps)
-        if offset is not None:
-            logits.add_(tile.queries(offset))
         logits.baddbmm_(left, right)
-    elif offset is not None:
-        torch.baddbmm(tile.queries(offset), left, right, out=logits)
     else:
         torch.bmm(left, right, out=logits)
+    if normaliser is not None:
+        logits.sub_(tile.queries(normaliser))
     by_head = logits.view(tile.shape)
-    torch.minimum(by_head, tile.ceiling(distance, floor), out=by_head)
+    torch.minimum(by_head, tile.ceiling(distance, unseen, torch.inf if normaliser is None else 0.0), out=by_head)
     return logits, gaps
 
 
