@@ -9,6 +9,7 @@ from training.baselines.item_to_item import ItemToItem
 from training.baselines.popularity import Popularity
 from training.baselines.ranker import Ranker, RankingQuestion, evaluate_ranker
 from training.baselines.ranking import ranking_baselines
+from training.evaluation.ranking import arbitrary_order
 from training.sequences.history import History
 
 NUM_ITEMS = 8
@@ -23,11 +24,14 @@ def ranking(ranker: Ranker, history: History, customer: int) -> list[int]:
     return [int(item) for item in np.argsort(-scores, kind="stable") if scores[item] > -np.inf]
 
 
+EQUALS = [item for item in np.argsort(arbitrary_order(8)).tolist() if item >= 2]  # nothing is known that tells them apart
+
+
 def test_popularity_counts_target_events() -> None:
     history = log_of([[(1, 5), (2, 5), (3, 4)], [(1, 4), (2, 5), (40, 3)]])
     assert ranking(Popularity.fit(history, window_days=None, **KIND), history, 0)[:3] == [5, 4, 3]
     views = log_of([[(1, 5), (2, 5)]], event=VIEW)
-    assert ranking(Popularity.fit(views, window_days=None, **KIND), views, 0) == [2, 3, 4, 5, 6, 7]
+    assert ranking(Popularity.fit(views, window_days=None, **KIND), views, 0) == EQUALS
 
 
 def test_popularity_of_late_puts_the_latest_first_and_breaks_ties_by_all_history() -> None:
@@ -98,7 +102,7 @@ def test_an_empty_history_is_answered(name: str) -> None:
     fit, settings = fits()[name]
     history = log_of([[], []])
     ranker = fit(history, **KIND, **settings)
-    assert ranking(ranker, history, 1) == [2, 3, 4, 5, 6, 7]
+    assert ranking(ranker, history, 1) == EQUALS
 
 
 def test_validation_chooses_the_variant() -> None:

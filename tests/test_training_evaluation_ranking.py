@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.errors import ConfigError
-from training.evaluation.ranking import ScoredChunk, means, metric_names, ranking_metrics, relevant_ranks
+from training.evaluation.ranking import ScoredChunk, arbitrary_order, means, metric_names, ranking_metrics, relevant_ranks
 
 NUM_ITEMS = 23
 
@@ -24,7 +24,7 @@ def random_chunk(*, seed: int, num_customers: int = 40) -> ScoredChunk:
 
 
 def naive_ranks(scores: np.ndarray, relevant: np.ndarray) -> list[float]:
-    order = sorted(range(len(scores)), key=lambda item: (-scores[item], item))
+    order = sorted(range(len(scores)), key=lambda item: (-scores[item], item * 0x9E3779B97F4A7C15 % 2**64))
     return [math.inf if scores[item] == -math.inf else order.index(item) + 1 for item in relevant]
 
 
@@ -72,9 +72,12 @@ def test_chunks_change_nothing(size: int) -> None:
         np.testing.assert_array_equal(received[name], values, err_msg=name)
 
 
-def test_equal_scores_are_ordered_by_id() -> None:
-    chunk = ScoredChunk(np.zeros((1, 5), dtype=np.float32), np.array([3, 0]), np.array([0, 2]))
-    assert relevant_ranks(chunk, num_items=5).tolist() == [4, 1]
+def test_equal_scores_are_ordered_by_nothing_that_ids_tell() -> None:
+    order = arbitrary_order(1000)
+    assert sorted(order) == list(range(1000))
+    assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.1
+    ranks = relevant_ranks(ScoredChunk(np.zeros((1, 1000), dtype=np.float32), np.arange(1000), np.array([0, 1000])), num_items=1000)
+    assert ranks.tolist() == (order + 1).tolist()
 
 
 def test_an_unknown_item_is_a_miss_that_counts() -> None:

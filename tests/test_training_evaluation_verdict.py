@@ -52,6 +52,23 @@ def test_intent_is_compared_by_auroc() -> None:
     assert result.sentence.startswith("The model beats every baseline on AUROC; the strongest, RFM, by 0.")
 
 
+def test_a_metric_on_which_a_baseline_is_ahead_is_named() -> None:
+    random = np.random.default_rng(2)
+    better, worse = {"ndcg@10": 0.3 + 0.1 * random.random(500), "mrr": np.full(500, 0.4)}, {"ndcg@10": 0.2 * random.random(500)}
+    sentence = ranking_contest({"model": better, "buy_again": {**worse, "mrr": np.full(500, 0.45)}}, seed=0).sentence
+    assert sentence.startswith("The model beats every baseline on NDCG@10")
+    assert sentence.endswith(". A baseline is ahead on MRR (buy again 0.4500, the model 0.4000).")
+    assert "ahead" not in ranking_contest({"model": better, "buy_again": {**worse, "mrr": np.full(500, 0.4)}}, seed=0).sentence
+
+
+def test_a_smaller_calibration_error_is_ahead() -> None:
+    labels = np.arange(1000) % 2 == 0
+    sure, vague = np.where(labels, 0.99, 0.5), np.where(labels, 0.6, 0.4)
+    assert "ahead" not in intent_contest(labels, {"model": vague, "rfm": vague}, seed=0).sentence
+    sentence = intent_contest(labels, {"model": vague, "rfm": sure}, seed=0).sentence
+    assert sentence.endswith("ahead on Brier score (RFM 0.1250, the model 0.1600), Calibration error (RFM 0.2550, the model 0.4000).")
+
+
 @pytest.mark.parametrize(
     ("results", "words"),
     [

@@ -125,6 +125,18 @@ def test_long_histories_are_asked_in_their_silences_too() -> None:
     assert np.mean(silent) > 0.7
 
 
+def test_a_long_history_is_never_asked_as_if_it_were_a_short_one() -> None:
+    """A hundred events, of which a batch holds ten: whoever is asked has at least five of them before the moment, unless life began there."""
+    log = log_of([[(START + hour * DAY // 4, PURCHASE, 2) for hour in range(100)]] * 8)
+    split = time_split(log, horizon_days=1, test_cutoff="2022-01-31", validation_cutoff="2022-01-30")
+    for number in range(20):
+        for batch in epoch(Recorded(log, max_events=10), split, epoch=number, cold_start=0.0):
+            for customer, start in enumerate(batch.offsets[:-1]):
+                times = batch.fields["timestamp"][start : batch.offsets[customer + 1]]
+                moments = batch.now[batch.question_offsets[customer] : batch.question_offsets[customer + 1]]
+                assert times[0] == START or (times <= moments.min()).sum() >= 5
+
+
 def test_long_histories_start_cold_before_their_true_beginning() -> None:
     questions = Recorded(max_events=2)
     epoch(questions, cold_start=1.0)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from training.evaluation.ranking import ScoredChunk, ranking_metrics
+from training.evaluation.ranking import ScoredChunk, arbitrary_order, ranking_metrics
 from training.sequences.history import History, offsets_of
 from training.sequences.split import DAY
 
@@ -88,7 +88,7 @@ def popularity_scores(history: History, *, candidates: np.ndarray, target_events
     ever = np.bincount(item, minlength=len(candidates))
     recently = np.bincount(item[timestamp >= since], minlength=len(candidates))
     places = np.empty(len(candidates), dtype=np.float32)
-    places[np.lexsort((-ever, -recently, ~candidates))] = np.arange(len(candidates))
+    places[np.lexsort((arbitrary_order(len(candidates)), -ever, -recently, ~candidates))] = np.arange(len(candidates))
     return np.where(candidates, -places, -np.inf).astype(np.float32)
 
 

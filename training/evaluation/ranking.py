@@ -5,6 +5,7 @@ around (Krichene and Rendle, "On sampled metrics for item recommendation", KDD 2
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def means(per_customer: dict[str, np.ndarray]) -> dict[str, float]:
 def relevant_ranks(chunk: ScoredChunk, *, num_items: int) -> np.ndarray:
     """The place of each relevant item in its customer's ranking: float64 [R], 1 for the top, infinite for a miss.
 
-    Places are counted as 1 + items with a greater score + items with the same score and a smaller id.
+    Places are counted as 1 + items with a greater score + items with the same score that come earlier in `arbitrary_order`.
     """
     scores = _checked(chunk.scores, num_items=num_items)
     keys = _ranking_keys(scores)
@@ -88,13 +89,24 @@ def metrics_from_ranks(ranks: np.ndarray, offsets: np.ndarray, *, cuts: tuple[in
 
 
 def _ranking_keys(scores: np.ndarray) -> np.ndarray:
-    """int64 [n, V] that sort as (score, then smaller id first): no two are equal in a row, and numpy sorts integers very fast."""
+    """int64 [n, V] that sort as (score, then arbitrary order): no two are equal in a row, and numpy sorts integers very fast."""
     bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes -0.0 the same number as 0.0
     bits ^= (bits >> 31) & 0x7FFFFFFF
     keys = bits.astype(np.int64)
     keys <<= 32
-    keys |= np.arange(scores.shape[1] - 1, -1, -1)
+    keys |= scores.shape[1] - 1 - arbitrary_order(scores.shape[1])
     return keys
+
+
+@cache
+def arbitrary_order(num_items: int) -> np.ndarray:
+    """A place for each id, always the same and without a meaning: int64 [num_items], a permutation.
+
+    Equal scores must not be told apart by id: ids rise with how rare an item is in the whole log, the test window included. Ids are
+    multiplied by 2^64 divided by the golden ratio (Fibonacci hashing), which takes near ids far apart.
+    """
+    scattered = np.arange(num_items, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return np.argsort(np.argsort(scattered))
 
 
 def _checked(scores: np.ndarray | torch.Tensor, *, num_items: int) -> np.ndarray:

@@ -13,13 +13,20 @@ import numpy as np
 from markupsafe import Markup
 
 from training.evaluation import plots
-from training.evaluation.outcomes import outcome_metrics, reliability
+from training.evaluation.outcomes import reliability
 from training.evaluation.plots import TimeSpan
-from training.evaluation.verdict import Contest, contestant_name, intent_contest, metric_name, ranking_contest, signed, verdict_lines
+from training.evaluation.verdict import (
+    INTENT_METRICS,
+    RANKING_METRICS,
+    Contest,
+    contestant_name,
+    intent_contest,
+    metric_name,
+    ranking_contest,
+    signed,
+    verdict_lines,
+)
 from training.files import write_text
-
-RANKING_METRICS = ("ndcg@10", "hr@10", "mrr", "recall@20")
-INTENT_METRICS = ("auroc", "average_precision", "brier", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,6 @@ def _ranking(contents: ReportContents) -> Section | None:
     if results is None:
         return None
     contest = ranking_contest(results.per_customer, seed=contents.seed)
-    means = {name: {metric: float(np.mean(values)) for metric, values in of.items()} for name, of in results.per_customer.items()}
     return Section(
         title="What they want next",
         question=results.question,
@@ -142,7 +148,7 @@ def _ranking(contents: ReportContents) -> Section | None:
         "HR@10 is the share of customers with at least one hit among ten. Every item of the catalogue competes.",
         contest=contest,
         columns=[metric_name(metric) for metric in RANKING_METRICS],
-        rows=_rows(contest, results.settings, means, RANKING_METRICS[1:]),
+        rows=_rows(contest, results.settings, RANKING_METRICS[1:]),
         forest=plots.forest(contest),
         calibration=[],
     )
@@ -153,7 +159,6 @@ def _intent(contents: ReportContents) -> Section | None:
     if results is None:
         return None
     contest = intent_contest(results.labels, results.probabilities, seed=contents.seed)
-    metrics = {name: outcome_metrics(results.labels, given) for name, given in results.probabilities.items()}
     return Section(
         title="Whether they come back",
         question=results.question,
@@ -162,13 +167,13 @@ def _intent(contents: ReportContents) -> Section | None:
         "score, less is better.",
         contest=contest,
         columns=[metric_name(metric) for metric in INTENT_METRICS],
-        rows=_rows(contest, results.settings, metrics, INTENT_METRICS[1:]),
+        rows=_rows(contest, results.settings, INTENT_METRICS[1:]),
         forest=plots.forest(contest),
         calibration=[plots.calibration(name, reliability(results.labels, given)) for name, given in results.probabilities.items()],
     )
 
 
-def _rows(contest: Contest, settings: Mapping[str, str], metrics: Mapping[str, Mapping[str, float]], others: Sequence[str]) -> list[Row]:
+def _rows(contest: Contest, settings: Mapping[str, str], others: Sequence[str]) -> list[Row]:
     return [
         Row(
             name=one.name,
@@ -178,7 +183,7 @@ def _rows(contest: Contest, settings: Mapping[str, str], metrics: Mapping[str, M
             difference=signed(one.difference.value) if one.difference else "",
             difference_interval=f"{signed(one.difference.low)} to {signed(one.difference.high)}" if one.difference else "",
             verdict=one.verdict.name.lower() if one.difference else "",
-            others=[f"{metrics[one.name][metric]:.4f}" for metric in others],
+            others=[f"{contest.figures[one.name][metric]:.4f}" for metric in others],
         )
         for one in contest.contestants
     ]

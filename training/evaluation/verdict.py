@@ -8,8 +8,12 @@ import numpy as np
 
 from training.errors import ConfigError
 from training.evaluation.bootstrap import Interval, auroc_difference, auroc_interval, mean_interval
+from training.evaluation.outcomes import outcome_metrics
 
 MODEL = "model"
+RANKING_METRICS = ("ndcg@10", "hr@10", "mrr", "recall@20")  # the first decides
+INTENT_METRICS = ("auroc", "average_precision", "brier", "calibration_error")
+LESS_IS_BETTER = {"brier", "calibration_error"}
 METRIC_NAMES = {
     "ndcg@10": "NDCG@10",
     "hr@10": "HR@10",
@@ -54,10 +58,14 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Contest:
-    """One metric (greater is better) of the model, which comes first, and of its baselines over the same customers."""
+    """One metric (greater is better) of the model, which comes first, and of its baselines over the same customers.
+
+    figures: {contestant: {metric: value}}, that metric and the others that are shown beside it.
+    """
 
     metric: str
     contestants: list[Contestant]
+    figures: Mapping[str, Mapping[str, float]]
 
     @property
     def verdict(self) -> Verdict:
@@ -66,7 +74,23 @@ class Contest:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, with the margin and its 95% interval."""
+        """The verdict in words, with the margin and its 95% interval; and where else a baseline is ahead."""
+        return " ".join(filter(None, [self._decision, self._elsewhere]))
+
+    @property
+    def _elsewhere(self) -> str:
+        """The other metrics on which some baseline stands better, however little."""
+        ahead = []
+        for metric in (metric for metric in self.figures[MODEL] if metric != self.metric):
+            sign = -1 if metric in LESS_IS_BETTER else 1
+            best = max(_baselines(self.figures), key=lambda name: sign * self.figures[name][metric])
+            ours, theirs = self.figures[MODEL][metric], self.figures[best][metric]
+            if sign * theirs > sign * ours:
+                ahead.append(f"{metric_name(metric)} ({contestant_name(best)} {theirs:.4f}, the model {ours:.4f})")
+        return f"A baseline is ahead on {', '.join(ahead)}." if ahead else ""
+
+    @property
+    def _decision(self) -> str:
         metric, decisive = metric_name(self.metric), [one for one in self.contestants[1:] if one.verdict == self.verdict]
         if self.verdict is Verdict.LOSES:
             return f"The model loses on {metric} to {_listed(decisive)}."
@@ -76,15 +100,18 @@ class Contest:
         return f"The model beats every baseline on {metric}; the strongest, {contestant_name(strongest.name)},{_by(strongest)}."
 
 
-def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, metric: str = "ndcg@10", seed: int) -> Contest:
-    """per_customer: {contestant: {metric: [customers]}}, one of them "model", all over the same customers in the same order."""
+def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, seed: int) -> Contest:
+    """NDCG@10. per_customer: {contestant: {metric: [customers]}}, one of them "model", all over the same customers in the same order."""
+    metric = RANKING_METRICS[0]
     values = {name: np.asarray(of[metric], dtype=np.float64) for name, of in per_customer.items()}
     _check(values)
     contestants = [Contestant(MODEL, mean_interval(values[MODEL], seed=seed))]
     for name in _baselines(values):
         difference = mean_interval(values[MODEL] - values[name], seed=seed)
         contestants.append(Contestant(name, mean_interval(values[name], seed=seed), difference))
-    return Contest(metric, contestants)
+    shown = [metric for metric in RANKING_METRICS if metric in per_customer[MODEL]]
+    figures = {name: {metric: float(np.mean(of[metric])) for metric in shown} for name, of in per_customer.items()}
+    return Contest(metric, contestants, figures)
 
 
 def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, seed: int) -> Contest:
@@ -94,7 +121,7 @@ def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], 
     for name in _baselines(probabilities):
         difference = auroc_difference(labels, probabilities[MODEL], probabilities[name], seed=seed)
         contestants.append(Contestant(name, auroc_interval(labels, probabilities[name], seed=seed), difference))
-    return Contest("auroc", contestants)
+    return Contest(INTENT_METRICS[0], contestants, {name: outcome_metrics(labels, given) for name, given in probabilities.items()})
 
 
 def verdict_lines(contests: list[Contest]) -> list[str]:

@@ -1,4 +1,7 @@
-"""What a model must know of a log before it is built: the sizes of its vocabularies, its catalogue, how popular each item is."""
+"""What a model must know of a log before it is built: the sizes of its vocabularies, its catalogue, how popular each item is.
+
+The catalogue and the popularities are those of the training window: which items will be sold later is nothing that a model could know.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +19,13 @@ class Facts:
 
     sizes: Mapping[str, int]
     events: Mapping[str, int]
-    log: Log
     training: History
 
     @classmethod
     def of(cls, log: Log, vocabularies: Mapping[str, Vocabulary], train_until: np.ndarray) -> "Facts":
         sizes = {field: vocabulary.size for field, vocabulary in vocabularies.items()}
         events = {key: index for index, key in enumerate(vocabularies["event"].keys) if index > 1}
-        return cls(sizes, events, log, History.at(log, train_until))
+        return cls(sizes, events, History.at(log, train_until))
 
     def event_ids(self, names: list[str]) -> np.ndarray:
         """The ids of some event names; a name that the log doesn't have is a mistake in the config."""
@@ -33,9 +35,8 @@ class Facts:
         return np.array(sorted(self.events[name] for name in names))
 
     def candidates(self, names: list[str]) -> np.ndarray:
-        """Whether an item ever occurs in one of these events: bool [num_items]. The catalogue: campaigns are not for sale."""
-        chosen = self.log.columns["item"][np.isin(self.log.columns["event"], self.event_ids(names))]
-        known = np.bincount(chosen, minlength=self.sizes["item"]) > 0
+        """Whether an item occurs in one of these events in training: bool [num_items]. The catalogue: campaigns are not for sale."""
+        known = self.item_counts(names) > 0
         known[:2] = False
         return known
 

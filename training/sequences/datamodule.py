@@ -68,7 +68,8 @@ class TrainingBatches(Dataset[Batch]):
         """Moments within a stretch of each history that fits into `max_events`.
 
         Where a history is longer, the stretch ends at random between the moment at which it was full and the end of training: at a time,
-        not at an event, or silence after many events would hardly ever be seen.
+        not at an event, or silence after many events would hardly ever be seen. Of a stretch that does not reach back to the customer's
+        first event the earlier half is only read: a moment there would see next to nothing of a long history, as no answer ever does.
         """
         known, until = History.at(take(self.questions.log, customers), self.until[customers]), self.until[customers]
         max_events, timestamp, born = self.questions.max_events, known.columns["timestamp"], known.offsets[:-1]
@@ -76,7 +77,9 @@ class TrainingBatches(Dataset[Batch]):
         full = timestamp[born + np.where(is_longer, max_events - 1, 0)]
         share = np.array([generator.random() if longer else 1.0 for generator, longer in zip(generators, is_longer, strict=True)])
         until = np.where(is_longer, full + (share * (until - full)).astype(np.int64), until)
-        return self.moments.draw(keep_last(History.at(known, until), max_events), timestamp[born], until, generators)
+        before = History.at(known, until)
+        asked = keep_last(before, np.where(before.num_events > max_events, max(1, max_events // 2), max_events))
+        return self.moments.draw(asked, timestamp[born], until, generators)
 
 
 class WindowBatches(Dataset[Batch]):

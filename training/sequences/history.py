@@ -61,15 +61,18 @@ def take(log: Log, customers: np.ndarray) -> History:
     return History(offsets, {field: values[index] for field, values in log.columns.items()})
 
 
-def keep_last(history: History, max_events: int) -> History:
-    """The most recent whole steps of each customer that hold at most `max_events` events together; always the latest step."""
+def keep_last(history: History, max_events: np.ndarray | int) -> History:
+    """The most recent whole steps of each customer that hold at most `max_events` events together; always the latest step.
+
+    max_events: one number for all or one a customer [C].
+    """
     starts = step_starts(history)
     counts = history.num_events
     from_end = np.repeat(history.offsets[1:], counts) - np.arange(len(starts))
     start_of_step = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
     last_step = np.full(len(counts), -1)
     last_step[counts > 0] = start_of_step[history.offsets[1:][counts > 0] - 1]
-    return history.where((from_end[start_of_step] <= max_events) | (start_of_step == np.repeat(last_step, counts)))
+    return history.where((from_end[start_of_step] <= _per_event(history, max_events)) | (start_of_step == np.repeat(last_step, counts)))
 
 
 def count_until(log: Log, now: np.ndarray | int) -> np.ndarray:
