@@ -126,7 +126,7 @@ def test_long_histories_are_asked_in_their_silences_too() -> None:
 
 
 def test_a_long_history_is_never_asked_as_if_it_were_a_short_one() -> None:
-    """A hundred events, of which a batch holds ten: whoever is asked has at least five of them before the moment, unless life began there."""
+    """A hundred events, of which a batch holds ten: a moment has at least five of them before it, unless life began there."""
     log = log_of([[(START + hour * DAY // 4, PURCHASE, 2) for hour in range(100)]] * 8)
     split = time_split(log, horizon_days=1, test_cutoff="2022-01-31", validation_cutoff="2022-01-30")
     for number in range(20):
