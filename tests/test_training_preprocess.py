@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from helpers_events import GOOD, HEADER, composed, events_config, write_log
 
-from training.errors import ConfigError, RevisitError, StoreError
+from training.errors import ConfigError, RevisitError
 from training.preprocess import preprocess
 from training.sequences.store import SequenceStore
 
@@ -138,7 +138,7 @@ def test_a_log_must_be_chosen() -> None:
 
 def test_other_files_are_never_overwritten(tmp_path: Path) -> None:
     path = write_log(tmp_path)
-    with pytest.raises(StoreError, match="found other files; choose another place with out=FOLDER"):
+    with pytest.raises(ConfigError, match="found other files; choose another place with out=FOLDER"):
         preprocess(composed("data=events", f"data.path={path}", f"out={tmp_path}"))
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from helpers_events import small_store
 
-from training.errors import StoreError
-from training.sequences.store import SequenceStore, replacing
+from training.errors import ConfigError, StoreError
+from training.files import replacing_folder
+from training.sequences.store import SequenceStore
 
 
 def change_meta(path: Path, **changes: object) -> None:
@@ -35,7 +36,7 @@ def rewrite_offsets(path: Path, offsets: list[int]) -> None:
 
 
 def stop_half_way(path: Path) -> None:
-    with replacing(path) as partial:
+    with replacing_folder(path) as partial:
         (partial / "events.arrow").write_text("half")
         raise KeyboardInterrupt
 
@@ -149,12 +150,12 @@ def test_a_failure_keeps_the_old_store_and_leaves_nothing_beside_it(tmp_path: Pa
 def test_other_files_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("miaow")
-    with pytest.raises(StoreError, match="found other files"):
+    with pytest.raises(ConfigError, match="found other files"):
         small_store(tmp_path / "photos")
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "miaow"
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="choose another with out=FOLDER"):
+    with pytest.raises(ConfigError, match="choose another with out=FOLDER"):
         small_store(tmp_path / "file" / "shop")

@@ -8,10 +8,8 @@ Written whole or not at all: everything goes to `<path>.partial`, which is renam
 
 import hashlib
 import json
-import shutil
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from training import files
 from training.errors import StoreError
 from training.sequences.vocabulary import Vocabulary
 
@@ -119,7 +118,9 @@ def write_store(
     path = Path(path)
     assert len(offsets) == len(customers) + 1
     assert offsets[-1] == events.num_rows
-    with replacing(path) as partial:
+    check_replaceable(path)
+    with files.replacing_folder(path) as partial:
+        (partial / "vocabulary").mkdir()
         _write_arrow(partial / EVENTS, events)
         _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
         for name, vocabulary in vocabularies.items():
@@ -134,30 +135,9 @@ def write_store(
     return path
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new folder beside `path` that takes its place at the end, or vanishes if something goes wrong."""
-    check_replaceable(path)
-    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
-    try:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        (partial / "vocabulary").mkdir(parents=True)
-        yield partial
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"{path}: expected a place to write to, but {error}; choose another with out=FOLDER") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def check_replaceable(path: Path) -> None:
-    """Raise StoreError if something else than a store lies at `path`: it isn't ours to remove."""
-    if path.exists() and not (path / META).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise StoreError(f"{path}: expected a store or nothing, found other files; choose another place with out=FOLDER")
+    """Raise ConfigError if something else than a store lies at `path`: it isn't ours to remove."""
+    files.check_replaceable(path, known_by=META, what="a store")
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
@@ -183,8 +163,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
 
 def file_digest(file: Path) -> dict[str, Any]:
     """{bytes, sha256} of a file."""
-    with file.open("rb") as stream:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": files.sha256(file)}
 
 
 def _check_files(path: Path, meta: dict[str, Any], *, verify: bool) -> None:
