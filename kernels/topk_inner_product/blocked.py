@@ -11,8 +11,8 @@ from torch import Tensor
 from kernels import ragged
 from kernels.topk_inner_product.keys import EMPTY, answer_of, keys_of, scores_of
 
-GROUP = 32
-TILE_SCORES, TILE_QUERIES, TILE_ITEMS = 2**21, 256, 2**16
+GROUP = 16
+TILE_SCORES, TILE_QUERIES, TILE_ITEMS = 2**22, 256, 2**16
 
 
 def forward(
@@ -55,12 +55,28 @@ def _with_tile(best: Tensor, scores: Tensor, start: int) -> Tensor:
     num_groups = scores.shape[1] // GROUP
     # items j, j + num_groups, j + 2·num_groups, ... are a group: the maximum then runs along memory
     champions = scores.view(len(scores), GROUP, num_groups).amax(1)
-    if champions.isnan().any():
+    if champions.numel() and champions.amax().isnan():
         return _with_tile(best, scores.masked_fill_(scores.isnan(), -torch.inf), start)
-    promising = champions > scores_of(best[:, -1:])  # not equal: items come by rising id, and of equals the lower id wins
-    if int(most := promising.sum(1).max()) > k:
-        promising &= champions >= champions.topk(k).values[:, -1:]
-        most = promising.sum(1).max()
-    group = champions.topk(int(most)).indices
+    threshold = scores_of(best[:, -1:])
+    group = _best_columns(champions, threshold, k)
+    if group.shape[1] == 0:
+        return best
     column = (group[:, :, None] + num_groups * torch.arange(GROUP)).flatten(1)
-    return torch.cat([best, keys_of(scores.gather(1, column), start + column)], 1).topk(k).values
+    candidates = scores.gather(1, column)
+    chosen = _best_columns(candidates, threshold, k)
+    return torch.cat([best, keys_of(candidates.gather(1, chosen), start + column.gather(1, chosen))], 1).topk(k).values
+
+
+def _best_columns(scores: Tensor, threshold: Tensor, k: int) -> Tensor:
+    """Columns [Q, m] that hold, in each row, all scores above the threshold [Q, 1] and not below the row's k-th best: with all its equals.
+
+    Above, not equal: items come by rising id, and of equals the lower id wins.
+    """
+    wanted = scores > threshold
+    most = int(wanted.sum(1).max())
+    if most > k:
+        best = scores.topk(k)
+        most = int((wanted & (scores >= best.values[:, -1:])).sum(1).max())
+        if most == k:
+            return best.indices
+    return scores.topk(most).indices
