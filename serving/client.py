@@ -71,7 +71,7 @@ class Client:
         if protocol not in PROTOCOLS:
             raise RequestError(f"expected protocol {' or '.join(PROTOCOLS)}, received {protocol!r}; choose one of them")
         self._triton = PROTOCOLS[protocol]
-        self._url, self._timeout_s, self._num_connections = url.removeprefix("http://").rstrip("/"), timeout_s, num_connections
+        self._url, self._timeout_s, self._num_connections = _address(url), timeout_s, num_connections
         self._connection = self._connect()
         try:
             with self._translated_errors():
@@ -180,10 +180,19 @@ class Client:
             yield
         except InferenceServerException as error:
             if error.status() is None or error.status() in _NOT_THE_CALLERS_FAULT:
-                raise ServerError(f"expected an answer from {self._url}, received: {error.message()}; see the server's log") from error
+                remedy = "see the server's log, or start one: python -m serving.server"
+                raise ServerError(f"expected an answer from {self._url}, received: {error.message()}; {remedy}") from error
             raise RequestError(error.message()) from error
         except (OSError, HTTPException) as error:
             raise ServerError(f"expected a Triton server at {self._url}, received: {error}; start one: python -m serving.server") from error
+
+
+def _address(url: str) -> str:
+    address = url.removeprefix("http://").rstrip("/")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise RequestError(f"expected host:port, received {url!r}; for example 127.0.0.1:8000")
+    return address
 
 
 def as_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -229,8 +238,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--top-k", type=int, help="how many items to print (default: all that the model gives)")
     options = parser.parse_args(arguments)
     now = int(options.now) if options.now.isdecimal() else options.now
+    events = read_events(options.events)
     with Client(options.url, protocol=options.protocol, model=options.model) as client:
-        answer = client.ask(read_events(options.events), now, top_k=options.top_k)
+        answer = client.ask(events, now, top_k=options.top_k)
     print(json.dumps(as_document(answer), indent=2))
 
 

@@ -8,6 +8,7 @@ and limits here.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,13 +27,17 @@ ITEM = "item"
 
 @dataclass(frozen=True)
 class Field:
-    """One column of an event as a caller sends it. `vocabulary` names the vocabulary of a category field."""
+    """One column of an event as a caller sends it.
+
+    vocabulary: the name of a category field's vocabulary. minimum: the least that a number can be, if there is a least.
+    """
 
     name: str
     kind: str
     unit: str
     required: bool
     vocabulary: str
+    minimum: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,9 @@ def _read_document(path: Path) -> dict[str, Any]:
     file = path / CONTRACT_FILE
     try:
         document = json.loads(file.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"expected an artifact in {path}, found no {CONTRACT_FILE}; export a run: python -m training.export") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"expected JSON in {file}, received {error}; export the run again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"expected format {FORMAT!r} in {file}, received another file; give an artifact's folder")
@@ -142,6 +147,7 @@ def _field(entry: dict[str, Any]) -> Field:
         unit=entry.get("unit") or "",
         required=bool(entry["required"]),
         vocabulary=entry["vocabulary"] if kind == "category" else "",
+        minimum=float(entry.get("minimum", -math.inf)),
     )
 
 

@@ -29,6 +29,9 @@ _ABSENT: dict[str, tuple[float, type]] = {"category": (MISSING, np.int64), "time
 _EARLIEST_LIKELY = 10**13  # April 1970
 _LATEST_LIKELY = 10**17  # the year 5138
 
+# Beyond it products of two numbers (price and quantity) leave float32, and the answer would be no number.
+_LARGEST = 1e15
+
 
 @dataclass(frozen=True)
 class History:
@@ -89,6 +92,7 @@ class Encoder:
 
     def _visible(self, timestamps: np.ndarray, now: int) -> np.ndarray:
         """Positions of the events to keep, by time: nothing after `now`, the most recent whole steps, at least one."""
+        _check_microseconds(TIME, int(timestamps.min()))
         _check_microseconds(TIME, int(timestamps.max()))
         order = np.argsort(timestamps, kind="stable")
         ordered = timestamps[order]
@@ -152,9 +156,16 @@ def _column(field: Field, values: Sequence | np.ndarray) -> np.ndarray:
             raise RequestError(f"expected int64 microseconds since 1970 (UTC) in {field.name}, received {values[0]!r}; convert the times")
         return column.astype(np.int64)
     try:
-        return np.asarray(values, dtype=np.float32)
+        numbers = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise RequestError(f"expected numbers in {field.name}, received something else ({error}); send null for a missing one") from error
+    least = max(field.minimum, -_LARGEST)
+    wrong = (numbers < least) | (numbers > _LARGEST)  # a missing number, NaN, is neither
+    if wrong.any():
+        raise RequestError(
+            f"expected {field.name} from {least:g} to {_LARGEST:g}, received {numbers[wrong][0]:g}; send null for a missing one"
+        )
+    return numbers
 
 
 def _common_length(columns: Mapping[str, np.ndarray]) -> int:

@@ -1,8 +1,8 @@
 """Which tritonserver can be started on this machine, and what it needs.
 
 First the one on PATH, as in NVIDIA's container. Else the one inside the nvidia-pytriton wheel: a whole Triton with its Python
-backend. It is looked for in the environment that is named; if none is, in $REVISIT_SERVER_ENVIRONMENT or `.venv-server`, then in
-the running environment.
+backend. It is looked for in the environment that is named; if none is, in $REVISIT_SERVER_ENVIRONMENT or `.venv-server` (here or
+beside this code), then in the running environment.
 """
 
 import json
@@ -18,6 +18,7 @@ from serving.errors import InstallationError
 
 ENVIRONMENT_VARIABLE = "REVISIT_SERVER_ENVIRONMENT"
 DEFAULT_ENVIRONMENT = ".venv-server"
+CHECKOUT = Path(__file__).parents[1]
 HOW_TO_GET_ONE = (
     "run 'make setup', which makes .venv-server with a tritonserver in it, or use NVIDIA's container: "
     "docker run --rm -p 8000:8000 -p 8001:8001 -v $PWD/REPOSITORY:/models nvcr.io/nvidia/tritonserver:24.12-py3 (see docs/serving.md)"
@@ -73,8 +74,10 @@ def find_installation(environment: str | Path | None = None) -> Installation:
 def _candidates(environment: str | Path | None) -> list[Path]:
     if environment is not None:
         return [Path(environment).absolute()]
-    named = os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_ENVIRONMENT)
-    return [Path(named).absolute(), Path(sys.prefix)]
+    if named := os.environ.get(ENVIRONMENT_VARIABLE):
+        return [Path(named).absolute(), Path(sys.prefix)]
+    beside_this_code = CHECKOUT / DEFAULT_ENVIRONMENT  # for who calls from another folder
+    return [*dict.fromkeys([Path(DEFAULT_ENVIRONMENT).absolute(), beside_this_code]), Path(sys.prefix)]
 
 
 def _probe(python: Path) -> dict[str, Any]:

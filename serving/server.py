@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType
-from typing import IO, Self
+from typing import IO, BinaryIO, Self
 
 from serving.cli import command
 from serving.errors import RepositoryError, ServerError
@@ -90,7 +90,7 @@ class TritonServer:
             cleanup.callback(self._remove_shared_memory)
             cleanup.callback(self._remove_bytecode)
             self._log = self._log or folder / "triton.log"
-            log = cleanup.enter_context(self._log.open("wb"))
+            log = cleanup.enter_context(_opened(self._log))
             self._process = self._start(folder, log)
             cleanup.callback(self._stop)
             self._wait_until_ready()
@@ -199,6 +199,8 @@ def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
             try:
                 holder.bind((host, port))
                 holder.listen()
+            except OverflowError as error:
+                raise ServerError(f"expected --{service}-port from 0 to 65535, received {port}; 0 takes a free one") from error
             except OSError as error:
                 raise ServerError(
                     f"expected port {port} on {host} to be free for {service}, received: {error.strerror}; "
@@ -206,6 +208,13 @@ def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
                 ) from error
             ports[service] = holder.getsockname()[1]
     return ports
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return log.open("wb")
+    except OSError as error:
+        raise ServerError(f"expected a place for Triton's log, received {log}: {error.strerror}; choose another with --log") from error
 
 
 def _checked_repository(repository: Path) -> Path:

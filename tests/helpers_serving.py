@@ -28,7 +28,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "item", "kind": "category", "dtype": "int64", "unit": "", "required": True, "vocabulary": "item"},
     {"name": "event", "kind": "category", "dtype": "int64", "unit": "", "required": True, "vocabulary": "event"},
     {"name": "timestamp", "kind": "time", "dtype": "int64", "unit": "microseconds since 1970-01-01T00:00:00Z", "required": True},
-    {"name": "price", "kind": "number", "dtype": "float32", "unit": "currency for one unit", "required": False},
+    {"name": "price", "kind": "number", "dtype": "float32", "unit": "currency for one unit", "required": False, "minimum": 0.0},
 ]
 OUTPUTS: list[dict[str, Any]] = [
     {"name": "item_id", "dtype": "int64", "shape": ["B", "K"], "unit": "id", "vocabulary": "item"},

@@ -54,6 +54,12 @@ def test_a_folder_without_a_contract_is_refused(tmp_path: Path) -> None:
         read_contract(tmp_path)
 
 
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"expected an artifact in .*file, found no contract.json"):
+        read_contract(tmp_path / "file")
+
+
 def test_a_truncated_contract_is_refused(tmp_path: Path) -> None:
     artifact = write_toy_artifact(tmp_path / "artifact")
     (artifact / "contract.json").write_text((artifact / "contract.json").read_text()[:100])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers_serving import processes_about
 
+from serving import installation
 from serving.errors import InstallationError, RepositoryError, ServerError
 from serving.installation import ENVIRONMENT_VARIABLE, find_installation
 from serving.server import TritonServer, choose_ports, relevant_lines
@@ -20,7 +21,8 @@ GOOD = {"python": "3.11", "libdir": "/usr/lib", "versions": {"numpy": "1.26.4", 
 
 @pytest.fixture(autouse=True)
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No tritonserver on PATH, no environment in the working folder."""
+    """No tritonserver on PATH, no environment in the working folder or beside the code."""
+    monkeypatch.setattr(installation, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -53,19 +55,20 @@ def repository(path: Path) -> Path:
 def test_the_one_on_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     binary = executable(tmp_path / "bin" / "tritonserver", "exit 0")
     monkeypatch.setenv("PATH", f"{binary.parent}:/usr/bin:/bin")
-    installation = find_installation(environment(tmp_path / "environment"))
-    assert installation.arguments(tmp_path) == [str(binary)]
+    found = find_installation(environment(tmp_path / "environment"))
+    assert found.arguments(tmp_path) == [str(binary)]
 
 
-@pytest.mark.parametrize("how", ["named", "by variable", "in the working folder"])
+@pytest.mark.parametrize("how", ["named", "by variable", "in the working folder", "beside the code"])
 def test_the_wheel_is_found_in_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    path = environment(tmp_path / ".venv-server" if how == "in the working folder" else tmp_path / "environment")
+    places = {"in the working folder": tmp_path / ".venv-server", "beside the code": tmp_path / "checkout" / ".venv-server"}
+    path = environment(places.get(how, tmp_path / "environment"))
     if how == "by variable":
         monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(path))
-    installation = find_installation(path if how == "named" else None)
-    assert installation.binary == path / "packages" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    assert installation.variables["PATH"].startswith(f"{path}/bin:")
-    assert installation.arguments(tmp_path / "run")[1] == f"--backend-directory={tmp_path}/run/backends"
+    found = find_installation(path if how == "named" else None)
+    assert found.binary == path / "packages" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    assert found.variables["PATH"].startswith(f"{path}/bin:")
+    assert found.arguments(tmp_path / "run")[1] == f"--backend-directory={tmp_path}/run/backends"
     assert (tmp_path / "run" / "backends" / "python" / "triton_python_backend_stub").exists()
 
 
@@ -115,6 +118,19 @@ def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path) -> None:
             TritonServer(repository(tmp_path / "repository"), http_port=0, grpc_port=port, metrics_port=0)
         with pytest.raises(ServerError, match="--metrics-port"):
             choose_ports("127.0.0.1", {"http": 0, "grpc": 0, "metrics": port})
+
+
+def test_a_port_that_is_none_is_named() -> None:
+    with pytest.raises(ServerError, match="expected --http-port from 0 to 65535, received 99999"):
+        choose_ports("127.0.0.1", {"http": 99999})
+
+
+def test_a_log_that_can_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = executable(tmp_path / "bin" / "tritonserver", "exit 0")
+    monkeypatch.setenv("PATH", f"{binary.parent}:/usr/bin:/bin")
+    server = TritonServer(repository(tmp_path / "repository"), http_port=0, grpc_port=0, metrics_port=0, log=tmp_path / "no" / "x.log")
+    with pytest.raises(ServerError, match=r"x\.log: No such file or directory; choose another with --log"), server:
+        pass
 
 
 def test_free_ports_differ() -> None:

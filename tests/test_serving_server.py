@@ -171,6 +171,12 @@ def test_nobody_answers(tmp_path: Path) -> None:
                 Client(address, protocol=protocol, timeout_s=5)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", ":8000", ""])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match=r"expected host:port, received .*; for example 127\.0\.0\.1:8000"):
+        Client(address)
+
+
 def test_the_command_prints_the_answer_as_json(server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = random_events(6, seed=6)
     (tmp_path / "events.json").write_text(json.dumps(events))
