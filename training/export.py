@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from training.build import Parts, build
 from training.cli import command
 from training.errors import ArtifactError, StoreError
+from training.events.schema import NEVER_NEGATIVE
 from training.files import replacing_folder, write_json
 from training.golden import golden_cases
 from training.models.model import SequenceModel
@@ -180,7 +181,7 @@ def _input(parts: Parts, field: str) -> dict[str, Any]:
     kind = parts.store.fields[field]["kind"]
     dtype = {"category": "int64", "time": "int64", "number": "float32"}[kind]
     entry = {"name": field, "kind": kind, "dtype": dtype, "unit": UNITS[kind], "required": field in REQUIRED}
-    return entry | ({"vocabulary": field} if kind == "category" else {})
+    return entry | ({"vocabulary": field} if kind == "category" else {}) | ({"minimum": 0.0} if field in NEVER_NEGATIVE else {})
 
 
 def _example(parts: Parts) -> Batch:
