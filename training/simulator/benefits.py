@@ -1,0 +1,92 @@
+"""Campaigns: who is drawn for which message or coupon, what that does to visits and orders, and the truth about it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from training.simulator.customers import MEDIA, Customers, browsing_orders
+from training.simulator.draws import draws
+from training.simulator.events import CAMPAIGN, MESSAGES, Events, make_events
+from training.simulator.keys import customer_keys
+from training.simulator.seasons import Seasons, campaign_days
+from training.simulator.settings import DAY, Settings
+
+EVENING = DAY // 6  # messages go out in the last four hours of the day before
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One randomised campaign; its effect lasts from `start` until `end` (µs).
+
+    who      int32 [n]: all customers who were drawn for, left alone or not
+    medium   int8 [n]: position in `MEDIA`, -1 for those left alone
+    coupon   bool [n]; sent int64 [n]: when the message went out (µs)
+    """
+
+    number: int
+    start: int
+    end: int
+    who: np.ndarray
+    medium: np.ndarray
+    coupon: np.ndarray
+    sent: np.ndarray
+
+    def visit_factor(self, customers: Customers) -> np.ndarray:
+        """float32 [C]: by what the campaign multiplies everyone's visits."""
+        factor = np.ones(len(customers), dtype=np.float32)
+        factor[self.who] += self._responses(customers)
+        return factor
+
+    def order_factor(self, customers: Customers) -> np.ndarray:
+        """float32 [C]: by what the campaign multiplies everyone's chance to buy."""
+        factor = np.ones(len(customers), dtype=np.float32)
+        factor[self.who] += np.where(self.coupon, customers.coupon_lift[self.who], 0)
+        return factor
+
+    def has_coupon(self, customers: Customers) -> np.ndarray:
+        """bool [C]: who holds a coupon."""
+        held = np.zeros(len(customers), dtype=bool)
+        held[self.who] = self.coupon
+        return held
+
+    def messages(self) -> Events:
+        """The messages that go out, as events."""
+        sent = np.flatnonzero(self.medium >= 0)
+        columns = {"time": self.sent[sent], "customer": self.who[sent], "medium": self.medium[sent], "quantity": self.coupon[sent]}
+        return make_events(len(sent), channel=MESSAGES, event=CAMPAIGN, item=self.number, **columns)
+
+    def truth(self, settings: Settings, customers: Customers, seasons: Seasons) -> pa.Table:
+        """The rows of truth/benefits.parquet: what was assigned, how likely that was, and what it does to the orders of the window."""
+        orders = browsing_orders(customers, seasons, self.who, self.start, self.end)
+        lift = np.where(self.coupon, customers.coupon_lift[self.who], 0)
+        treated, coupon = settings.benefits.treated, settings.benefits.with_coupon
+        of_treated = treated / len(MEDIA) * np.where(self.coupon, coupon, 1 - coupon)
+        names = pa.array(["none", *MEDIA])
+        columns = {
+            "customer": customer_keys(self.who),
+            "campaign": np.full(len(self.who), self.number, dtype=np.int32),
+            "start": pa.array(np.full(len(self.who), self.start)).cast(pa.timestamp("us", "UTC")),
+            "end": pa.array(np.full(len(self.who), self.end)).cast(pa.timestamp("us", "UTC")),
+            "channel": names.take(pa.array(self.medium + 1)),
+            "coupon": self.coupon,
+            "propensity": np.where(self.medium < 0, 1 - treated, of_treated).astype(np.float32),
+            "orders_left_alone": orders.astype(np.float32),
+            "uplift": (orders * ((1 + self._responses(customers)) * (1 + lift) - 1)).astype(np.float32),
+        }
+        return pa.table(columns)
+
+    def _responses(self, customers: Customers) -> np.ndarray:
+        return np.where(self.medium < 0, 0, customers.responses[self.medium, self.who])
+
+
+def make_campaign(settings: Settings, customers: Customers, has_account: np.ndarray, number: int) -> Campaign:
+    """Draw the campaign `number` (from 0) among the customers with an account who joined before its messages went out."""
+    rng, day = draws(settings.seed, "benefits", number), campaign_days(settings)[number]
+    start = settings.begin + day * DAY
+    who = np.flatnonzero(has_account & (customers.joined < start - EVENING)).astype(np.int32)
+    treated = rng.random(len(who)) < settings.benefits.treated
+    medium = np.where(treated, rng.integers(0, len(MEDIA), len(who)), -1).astype(np.int8)
+    coupon = treated & (rng.random(len(who)) < settings.benefits.with_coupon)
+    sent = start - 1 - rng.integers(0, EVENING, len(who))
+    return Campaign(number, start, min(start + settings.benefits.window_days * DAY, settings.end), who, medium, coupon, sent)
