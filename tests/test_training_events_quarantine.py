@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 
 import polars as pl
@@ -7,8 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from training.errors import DataError
 from training.events.quarantine import quarantine, separate
+from training.events.runs import drop_repeats, sort_rows
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources
+from training.preprocess import preprocess
+from training.sequences.store import SequenceStore
 
 DIRT = {
     "ann,,view,tea,,,": "missing timestamp",
@@ -38,8 +42,11 @@ def log_of(config: DictConfig) -> Log:
 def cleaned(log: Log) -> tuple[pl.DataFrame, pl.DataFrame]:
     files = find_sources(log)
     rows = separate(log, files).collect()
-    broken = rows.filter(pl.col("reason").is_not_null())
-    return rows.filter(pl.col("reason").is_null()), pl.concat([plan.collect() for plan in quarantine(log, files, broken)])
+    kept, broken = (rows.filter(pl.col("reason").is_null() == usable) for usable in (True, False))
+    again = drop_repeats(sort_rows(kept.drop("reason"), log.kinds))[1] if not log.keep_exact_repeats else []
+    repeats = kept.filter(pl.col("_order").is_in(list(again))).with_columns(reason=pl.lit("exact repeat"))
+    plans = quarantine(log, files, pl.concat([broken, repeats]))
+    return kept.join(repeats, on="_order", how="anti"), pl.concat([plan.collect() for plan in plans])
 
 
 def test_each_kind_of_dirt_goes_to_its_reason_with_its_source_and_row(tmp_path: Path) -> None:
@@ -55,6 +62,34 @@ def test_the_quarantine_shows_the_text_of_the_file(tmp_path: Path) -> None:
     shown = broken.select(HEADER.split(",")).fill_null("")
     assert [",".join(row) for row in shown.iter_rows()] == list(DIRT)
     assert set(shown.dtypes) == {pl.String}
+
+
+def test_dirt_of_every_kind_among_good_rows_is_counted_and_changes_nothing_else(tmp_path: Path) -> None:
+    generator = random.Random(0)
+    good = [f"c{i % 97},2024-03-{1 + i % 28:02},view,item {i},{i % 13},1,web".encode() for i in range(2_000)]
+    makers = {reason: row.encode() for row, reason in DIRT.items() if reason != "exact repeat"}
+    makers |= {"broken encoding": b"ann,2024-03-01,view,caf\xe9,,,", "too many cells": b"ann,2024-03-01,view,tea,,,web,?"}
+    counts = {reason: generator.randrange(1, 30) for reason in makers}
+    rows = [*good, *(row for reason, row in makers.items() for _ in range(counts[reason]))]
+    generator.shuffle(rows)
+    repeats = [rows.index(row) for row in generator.sample(good, 7)]  # after the rows that they repeat
+    rows = [*rows, *(rows[place] for place in repeats), b'ann,2024-03-01,view,"gre']
+    expected = {**counts, "exact repeat": len(repeats), "truncated row": 1}
+
+    (tmp_path / "log.csv").write_bytes(b"\n".join([HEADER.encode(), *rows]))
+    store = SequenceStore.open(preprocess(events_config(tmp_path / "log.csv")))
+    assert store.meta["reasons"] == expected
+    read, kept, quarantined = (store.meta["counts"][name] for name in ("read", "kept", "quarantined"))
+    assert (read, kept, quarantined) == (len(rows), len(good), sum(expected.values()))
+    shown = pl.read_parquet(store.path / "quarantine.parquet")
+    assert all(counts[reason] == (shown["reason"] == reason).sum() for reason in counts)
+    assert shown["row"].n_unique() == quarantined
+
+    clean = [row for row in rows if row in set(good)][: len(good)]
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "log.csv").write_bytes(b"\n".join([HEADER.encode(), *clean]))
+    alone = preprocess(events_config(tmp_path / "clean" / "log.csv"))
+    assert (alone / "events.arrow").read_bytes() == (store.path / "events.arrow").read_bytes()
 
 
 def dirty(folder: Path, *rows: bytes) -> Path:
