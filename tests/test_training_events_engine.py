@@ -13,11 +13,9 @@ from omegaconf import OmegaConf
 from training import engine
 from training.engine import choose_engine
 from training.errors import ConfigError, DeviceError
-from training.events.encode import count_events, sorted_events
 from training.events.quarantine import quarantine, separate
 from training.events.schema import CANONICAL, Log, log_from_config
 from training.events.sources import find_sources, item_attributes
-from training.sequences.vocabulary import count_keys
 
 DATED = ["x,29.02.2024 10:00,view,tea,1,1,", "x,2024-02-29,view,tea,1,1,"]
 
@@ -69,12 +67,6 @@ def plans(log: Log) -> Iterator[pl.LazyFrame]:
     rows = separate(log, files).collect()
     yield from quarantine(log, files, rows.filter(pl.col("reason").is_not_null()))
     yield from item_attributes(log)
-    kept = rows.filter(pl.col("reason").is_null()).drop("reason")
-    categories = [name for name in kept.columns if CANONICAL.get(name) == "category"]
-    yield from (count_keys(kept.lazy(), name) for name in categories)
-    known = {name: count_keys(kept.lazy(), name).collect() for name in categories}
-    yield sorted_events(kept, {name: CANONICAL[name] for name in kept.columns if name not in ("customer", "_order")}, known)
-    yield count_events(kept)
 
 
 def untranslated(plan: pl.LazyFrame) -> list[Exception]:
@@ -85,7 +77,7 @@ def untranslated(plan: pl.LazyFrame) -> list[Exception]:
     return list(translator.errors)
 
 
-@pytest.mark.skipif(find_spec("cudf_polars") is None, reason="cudf-polars is not installed: pip install 'revisit[gpu]'")
+@pytest.mark.skipif(find_spec("cudf_polars") is None, reason="cudf-polars is not installed: pip install -e '.[gpu]'")
 def test_every_plan_translates_for_cudf(tmp_path: Path) -> None:
     checked = [untranslated(plan) for log in logs(tmp_path) for plan in plans(log)]
     assert len(checked) > 20
@@ -99,7 +91,7 @@ def test_the_logs_above_are_read(tmp_path: Path) -> None:
 
 def test_a_gpu_without_cudf_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match=r"cuDF is not installed; run `pip install 'revisit\[gpu\]'`.*or use engine=cpu"):
+    with pytest.raises(DeviceError, match=r"cuDF is not installed; run `pip install -e '.\[gpu\]'`.*or use engine=cpu"):
         choose_engine("gpu")
 
 

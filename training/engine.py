@@ -37,7 +37,8 @@ def choose_engine(name: str) -> Engine:
 def _require_cudf(engine: Engine) -> None:
     remedy = "or use engine=cpu"
     if find_spec("cudf_polars") is None:
-        raise DeviceError(f"engine=gpu: cuDF is not installed; run `pip install 'revisit[gpu]'` on a machine with an NVIDIA GPU, {remedy}")
+        install = "pip install -e '.[gpu]'"
+        raise DeviceError(f"engine=gpu: cuDF is not installed; run `{install}` in the checkout on a machine with an NVIDIA GPU, {remedy}")
     try:
         engine.collect(pl.LazyFrame({"one": [1]}))
     except Exception as error:  # cuDF, RMM and the CUDA driver each raise their own
