@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from kernels import sessions
 from training.baselines.ranker import is_target, over_popularity, popularity_scores, wanted_by
 from training.sequences.history import History, customer_of_event, step_starts
 
@@ -97,17 +98,12 @@ def _neighbours(together: sparse.csc_array) -> sparse.csr_array:
         cosine = number / np.sqrt(count[row] * count[column])
         order = np.lexsort((column, -cosine, row))
         row, column, cosine = row[order], column[order], cosine[order]
-        near = _from_the_start(row) < NUM_NEIGHBOURS
+        near = sessions.place_in_group(row) < NUM_NEIGHBOURS
         blocks.append((row[near], column[near], cosine[near]))
     row, column, cosine = (np.concatenate(part) for part in zip(*blocks, strict=True))
     return sparse.csr_array((cosine.astype(np.float32), (row, column)), shape=(together.shape[1],) * 2)
 
 
-def _from_the_start(group: np.ndarray) -> np.ndarray:
-    """The place of each element within its group (sorted), from 0."""
-    return np.arange(len(group)) - np.searchsorted(group, group, side="left")
-
-
 def _from_the_end(group: np.ndarray) -> np.ndarray:
-    """The same from the last element backwards."""
-    return np.searchsorted(group, group, side="right") - 1 - np.arange(len(group))
+    """How many elements of the same group (sorted) stand behind each."""
+    return sessions.place_in_group(group[::-1])[::-1]

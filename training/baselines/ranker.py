@@ -5,8 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from kernels import sessions
 from training.evaluation.ranking import ScoredChunk, arbitrary_order, ranking_metrics
-from training.sequences.history import History, offsets_of
+from training.sequences.history import History, customer_of_event
 from training.sequences.split import DAY
 
 CHUNK = 256
@@ -43,8 +44,8 @@ class RankingQuestion:
 
     def take(self, which: np.ndarray) -> "RankingQuestion":
         """The same question about the customers at `which` places of `customers`."""
-        row, index = events_of(self.offsets, which)
-        return RankingQuestion(self.history, self.customers[which], self.items[index], offsets_of(np.bincount(row, minlength=len(which))))
+        index, offsets = sessions.pack(self.offsets, which)
+        return RankingQuestion(self.history, self.customers[which], self.items[index], offsets)
 
 
 def evaluate_ranker(ranker: Ranker, question: RankingQuestion, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
@@ -57,9 +58,8 @@ def evaluate_ranker(ranker: Ranker, question: RankingQuestion, *, chunk: int = C
 
 def events_of(offsets: np.ndarray, customers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The events of some customers: their row among `customers` [M] and their index [M], customer by customer."""
-    counts = np.diff(offsets)[customers]
-    row = np.repeat(np.arange(len(customers)), counts)
-    return row, np.arange(len(row)) - np.repeat(offsets_of(counts)[:-1] - offsets[customers], counts)
+    index, packed = sessions.pack(offsets, customers)
+    return customer_of_event(packed), index
 
 
 def wanted_by(

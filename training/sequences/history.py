@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from kernels import sessions
+
 
 class Log(Protocol):
     """Events sorted by customer and time: a sequence store, or a history already cut from one."""
@@ -55,9 +57,7 @@ class History:
 
 def take(log: Log, customers: np.ndarray) -> History:
     """The whole histories of some customers, in the order given."""
-    counts = np.diff(log.offsets)[customers]
-    offsets = offsets_of(counts)
-    index = np.repeat(log.offsets[customers] - offsets[:-1], counts) + np.arange(offsets[-1])
+    index, offsets = sessions.pack(log.offsets, customers)
     return History(offsets, {field: values[index] for field, values in log.columns.items()})
 
 
