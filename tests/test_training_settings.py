@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named(settings: object, expected: str) -> None:
 
 def test_what_is_given_can_not_be_set_and_what_is_missing_is_named() -> None:
     check_settings({"dim": 1}, Encoder, where="encoder", given={"facts"})
-    with pytest.raises(ConfigError, match="expected a value for encoder.dim, received none; set encoder.dim=VALUE"):
+    with pytest.raises(ConfigError, match=r"expected a value for encoder.dim, received none; set encoder.dim=VALUE"):
         check_settings({"dropout": 0.1}, Encoder, where="encoder", given={"facts"})
     with pytest.raises(ConfigError, match=r"expected a setting of encoder \(dim, dropout\), received encoder.facts; leave it out"):
         check_settings({"dim": 1, "facts": 2}, Encoder, where="encoder", given={"facts"})
@@ -97,13 +97,13 @@ def test_names_that_are_none_of_ours_may_stand_where_that_is_said() -> None:
 def test_a_target_is_checked_with_those_inside_it() -> None:
     node = {"_target_": f"{__name__}.Encoder", "dim": 2}
     check_target(node, where="encoder", given={"facts"})
-    with pytest.raises(ConfigError, match="expected encoder.dropout to be a number from 0.0 to below 1.0, received 'x'"):
+    with pytest.raises(ConfigError, match=r"expected encoder.dropout to be a number from 0.0 to below 1.0, received 'x'"):
         check_target({**node, "dropout": "x"}, where="encoder", given={"facts"})
-    with pytest.raises(ConfigError, match="expected encoder.dim.dim to be a whole number"):
+    with pytest.raises(ConfigError, match=r"expected encoder.dim.dim to be a whole number"):
         check_target({"_target_": f"{__name__}.Wide", "dim": {**node, "dim": 0}}, where="encoder", given={"facts"})
 
 
 @pytest.mark.parametrize("node", [{"dim": 1}, {"_target_": "nowhere.Encoder"}, {"_target_": 3}, "sasrec", None], ids=str)
 def test_a_target_must_name_a_class(node: object) -> None:
-    with pytest.raises(ConfigError, match="expected encoder._target_ to name a class, received"):
+    with pytest.raises(ConfigError, match=r"expected encoder._target_ to name a class, received"):
         check_target(node, where="encoder")

@@ -1,11 +1,12 @@
 """The learning curve: one row an epoch, in the checkpoint and as metrics.csv, so that an interrupted run still has one whole curve."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+
+from training.files import replacing_file
 
 
 class LearningCurve(pl.Callback):
@@ -29,9 +30,7 @@ class LearningCurve(pl.Callback):
         self.rows = state["rows"]
 
     def _write(self) -> None:
-        aside = self.path.with_suffix(".partial")
-        with aside.open("w", newline="") as file:
+        with replacing_file(self.path) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(aside, self.path)

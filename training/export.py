@@ -5,7 +5,6 @@
 The graph takes raw ids, times and numbers; everything that is computed from them lies inside it.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -16,7 +15,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -25,11 +23,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from training.build import Parts, build
+from training.checkpoints import check_same_log, read_checkpoint
 from training.cli import command
-from training.errors import ArtifactError, StoreError
+from training.configs import check_export_config
+from training.errors import ArtifactError
 from training.events.schema import NEVER_NEGATIVE
-from training.files import replacing_folder, write_json
+from training.files import check_replaceable, replacing_folder, sha256, write_json
 from training.golden import golden_cases
+from training.layout import BEST, CONTRACT, SUMMARY
 from training.models.model import SequenceModel
 from training.objectives.intent import Intent
 from training.objectives.next_item import NextItem
@@ -39,22 +40,27 @@ from training.sequences.store import SequenceStore
 
 FORMAT, VERSION = "revisit-artifact", 1
 UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-01-01T00:00:00Z", "number": "as in the log"}
-SUMMARY, BEST = "summary.json", "checkpoints/best.ckpt"
 REQUIRED = ("item", "event", "timestamp")
 
 console = Console(soft_wrap=True)
 
 
 def export(config: DictConfig) -> Path:
-    """Write the artifact of a run, whole or not at all. Returns its folder; leaves it alone if it is of the same checkpoint already."""
+    """Write the artifact of a run, whole or not at all. Returns its folder; leaves it alone if it is of the same checkpoint already.
+
+    Raises ConfigError, ArtifactError or StoreError for what a user can mend.
+    """
+    check_export_config(config)
     run, out = _finished_run(config), Path(config.out)
-    digest = _sha256(run / BEST)
-    _check_replaceable(out)
+    check_replaceable(out, known_by=CONTRACT, what="an artifact")
+    checkpoint, digest = read_checkpoint(run / BEST), sha256(run / BEST)
+    store = _store(checkpoint, run)
     if not config.force and _checkpoint_of(out) == digest:
+        _note_seconds(run, out)
         console.print(f"{out} is of this checkpoint already; force=true exports it anew")
         return out
     started = time.perf_counter()
-    parts = load_run(run)
+    parts = _parts(checkpoint, store, run)
     with replacing_folder(out) as aside:
         shutil.copytree(parts.store.path / "vocabulary", aside / "vocabulary")
         with console.status("Exporting the graph"):
@@ -62,8 +68,9 @@ def export(config: DictConfig) -> Path:
         with console.status("Recording answers"):
             cases = golden_cases(parts, num_customers=config.golden_customers)
             write_json(aside / "golden.json", cases)
-        write_json(aside / "contract.json", contract(parts, aside, name=run.name, tolerance=config.tolerance, checkpoint=digest))
-    _note_seconds(run, time.perf_counter() - started)
+        about = contract(parts, aside, name=run.name, tolerance=config.tolerance, checkpoint=digest)
+        write_json(aside / CONTRACT, {**about, "seconds": round(time.perf_counter() - started, 1)})
+    _note_seconds(run, out)
     console.print(f"Artifact: [bold]{out}[/] with {len(cases)} recorded answers")
     return out
 
@@ -73,12 +80,19 @@ def load_run(run: Path) -> Parts:
 
     Raises ArtifactError where the checkpoint can't be read or the model can't be served, StoreError where the store is another by now.
     """
-    checkpoint = _read(run / BEST)
+    checkpoint = read_checkpoint(run / BEST)
+    return _parts(checkpoint, _store(checkpoint, run), run)
+
+
+def _store(checkpoint: dict[str, Any], run: Path) -> SequenceStore:
+    store = SequenceStore.open(checkpoint["config"]["store"], verify=True)
+    check_same_log(checkpoint, store, run=run)
+    return store
+
+
+def _parts(checkpoint: dict[str, Any], store: SequenceStore, run: Path) -> Parts:
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
-    store = SequenceStore.open(settings.store, verify=True)
-    if store.digest != checkpoint["store"]:
-        raise StoreError(f"expected {store.path} as it was when {run} was trained, found another log in it; train anew with force=true")
     parts = build(settings, store)
     if parts.model.objective(NextItem) is None or parts.model.objective(Intent) is None:
         raise ArtifactError(f"expected a model with the objectives next_item and intent in {run}, found one without; train it with both")
@@ -143,7 +157,7 @@ def without_chatter() -> Iterator[None]:
 def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpoint: str) -> dict[str, Any]:
     """contract.json: what goes in, what comes out, in which units, and the digest of every file."""
     vocabularies = {
-        field: {"file": f"vocabulary/{field}.parquet", "sha256": _sha256(folder / f"vocabulary/{field}.parquet"), "size": vocabulary.size}
+        field: {"file": f"vocabulary/{field}.parquet", "sha256": sha256(folder / f"vocabulary/{field}.parquet"), "size": vocabulary.size}
         for field, vocabulary in parts.store.vocabularies.items()
     }
     next_item, intent = parts.model.objective(NextItem), parts.model.objective(Intent)
@@ -154,7 +168,7 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         "version": VERSION,
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {"file": "model.onnx", "sha256": _sha256(folder / "model.onnx")},
+        "model": {"file": "model.onnx", "sha256": sha256(folder / "model.onnx")},
         "checkpoint": {"sha256": checkpoint},
         "max_events": parts.questions.max_events,
         "top_k": next_item.top_k,
@@ -172,7 +186,7 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
             {"name": "purchase_probability", "dtype": "float32", "shape": ["batch"], "unit": "probability"},
         ],
         "vocabularies": vocabularies,
-        "golden": {"file": "golden.json", "sha256": _sha256(folder / "golden.json")},
+        "golden": {"file": "golden.json", "sha256": sha256(folder / "golden.json")},
         "versions": {package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
     }
 
@@ -201,38 +215,24 @@ def _finished_run(config: DictConfig) -> Path:
     return run
 
 
-def _read(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint of this project: plain data only, so that one from elsewhere can't run code here."""
-    try:
-        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
-        raise ArtifactError(f"expected a checkpoint in {checkpoint}, found a damaged file; train the run anew with force=true") from error
-    return content
-
-
-def _check_replaceable(out: Path) -> None:
-    """An artifact may be replaced; anything else isn't ours to remove."""
-    if out.exists() and not (out / "contract.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise ArtifactError(f"expected an artifact or nothing in {out}, found other files; choose another place with out=FOLDER")
-
-
-def _note_seconds(run: Path, seconds: float) -> None:
-    """Add to the run's summary how long the export took."""
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    write_json(run / SUMMARY, {**summary, "seconds": {**summary["seconds"], "export": round(seconds, 1)}})
+def _note_seconds(run: Path, out: Path) -> None:
+    """Let the run's summary repeat how long the export took; the artifact itself knows it, so that it can't be lost in between."""
+    summary, seconds = _read_json(run / SUMMARY), _read_json(out / CONTRACT).get("seconds")
+    if summary["seconds"].get("export") != seconds:
+        write_json(run / SUMMARY, {**summary, "seconds": {**summary["seconds"], "export": seconds}})
 
 
 def _checkpoint_of(out: Path) -> str | None:
     """The digest of the checkpoint that an artifact was made of, if there is one."""
     try:
-        return json.loads((out / "contract.json").read_text())["checkpoint"]["sha256"]
-    except (FileNotFoundError, KeyError, json.JSONDecodeError):
+        return _read_json(out / CONTRACT)["checkpoint"]["sha256"]
+    except (FileNotFoundError, NotADirectoryError, KeyError, json.JSONDecodeError):
         return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def main(config: DictConfig) -> None:

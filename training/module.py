@@ -11,6 +11,7 @@ from torch import Tensor
 from training.errors import ConfigError
 from training.models.model import SequenceModel
 from training.sequences.batch import Batch
+from training.settings import NotNegative, Whole
 
 
 class SequenceModule(pl.LightningModule):
@@ -25,9 +26,9 @@ class SequenceModule(pl.LightningModule):
         model: SequenceModel,
         *,
         judged_by: Collection[str],
-        learning_rate: float,
-        weight_decay: float,
-        warmup_steps: int,
+        learning_rate: NotNegative,
+        weight_decay: NotNegative,
+        warmup_steps: Whole,
         total_steps: int,
         seed: int,
     ) -> None:

@@ -16,7 +16,8 @@ from training.build import Parts
 from training.evaluation.comparison import IntentResult, RankingResult, compare_intent, compare_ranking, judge
 from training.evaluation.outcomes import outcome_metrics
 from training.evaluation.verdict import intent_contest, ranking_contest, verdict_lines
-from training.files import write_json
+from training.files import replacing_file, write_json
+from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
 from training.objectives.intent import Intent
 from training.objectives.next_item import NextItem
 from training.reporting import write_run_report
@@ -30,9 +31,9 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished."""
     customers, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=config.customers_per_batch)
     ranking, intent = _comparisons(config, parts, customers, evidence)
-    write_predictions(out / "predictions.parquet", parts, ranking, intent)
+    write_predictions(out / PREDICTIONS, parts, ranking, intent)
     shown = showcase(config, parts, ranking, intent)
-    write_json(out / "showcase.json", {"customers": [customer.as_dict() for customer in shown]})
+    write_json(out / SHOWCASE, {"customers": [customer.as_dict() for customer in shown]})
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -48,8 +49,8 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     summary["verdict"] = verdicts(ranking, intent, seed=config.seed)
     if parts.model.objective(Intent) and intent is None:
         summary["verdict"].append(NOT_JUDGED)
-    write_run_report(out / "report.html", config, parts, ranking, intent, shown, summary, curve=out / "metrics.csv")
-    write_json(out / "summary.json", summary)
+    write_run_report(out / REPORT, config, parts, ranking, intent, shown, summary, curve=out / CURVE)
+    write_json(out / SUMMARY, summary)
 
 
 def verdicts(ranking: RankingResult | None, intent: IntentResult | None, *, seed: int) -> list[str]:
@@ -69,9 +70,8 @@ def write_predictions(path: Path, parts: Parts, ranking: RankingResult | None, i
         figures = {f"ndcg@10_{name}": metrics["ndcg@10"] for name, metrics in ranking.metrics.items()}
         table = table.join(pl.DataFrame({"position": ranking.customers, **figures}), on="position", how="left")
     keys = pl.Series("customer", [parts.store.customers[position] for position in table["position"]])
-    aside = path.with_suffix(".partial")
-    table.select(keys, pl.exclude("position")).write_parquet(aside)
-    os.replace(aside, path)
+    with replacing_file(path) as aside:
+        table.select(keys, pl.exclude("position")).write_parquet(aside)
 
 
 def _comparisons(

@@ -24,7 +24,7 @@ from training.errors import ConfigError
 
 @dataclass(frozen=True)
 class Within:
-    """Limits of a number, or of how many names a list holds: from `low` on, up to `high`, where `open_low` and `open_high` leave them out."""
+    """Limits of a number, or of how many names a list holds: from `low` on and up to `high`; where they are open, without these."""
 
     low: float
     high: float = math.inf
@@ -98,7 +98,7 @@ def check_target(node: Any, *, where: str, given: Collection[str] = ()) -> None:
     """`check_settings` of a mapping that names by `_target_` what takes it, and of those inside it."""
     name = node.get("_target_") if isinstance(node, Mapping) else None
     try:
-        takes = get_object(name)
+        takes = get_object(str(name))
     except (ImportError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"expected {where}._target_ to name a class, received {name!r}; correct it") from error
     check_settings(node, takes, where=where, given=given)

@@ -14,12 +14,13 @@ from training.errors import ConfigError
 from training.models.encoder import Encoder
 from training.models.features import Tokens
 from training.models.rows import Rows, Stack
+from training.settings import Count, Positive, Share
 
 
 class HSTU(Encoder):
     """dim, num_blocks, num_heads, dropout as in SASRec. usual_length: what sums over a history are divided by, to keep them in range."""
 
-    def __init__(self, *, dim: int, num_blocks: int, num_heads: int, dropout: float, usual_length: float) -> None:
+    def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, usual_length: Positive) -> None:
         super().__init__()
         if not usual_length > 0:
             raise ConfigError(f"expected encoder.usual_length to be above 0, received {usual_length!r}; correct it")

@@ -10,12 +10,13 @@ from kernels.jagged_attention import jagged_attention
 from training.models.encoder import Encoder
 from training.models.features import Tokens
 from training.models.rows import Rows, Stack
+from training.settings import Count, Share
 
 
 class SASRec(Encoder):
     """dim: width of a token; num_blocks, num_heads, dropout as usual."""
 
-    def __init__(self, *, dim: int, num_blocks: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share) -> None:
         super().__init__()
         self.stack = Stack([Block(dim, num_heads, dropout) for _ in range(num_blocks)], dim=dim, num_heads=num_heads)
 

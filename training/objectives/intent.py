@@ -18,6 +18,7 @@ from training.objectives.objective import Context, Objective
 from training.sequences.future import Future
 from training.sequences.history import History
 from training.sequences.split import DAY
+from training.settings import Count, Names, NotNegative, Positive, Share
 
 
 class Intent(Objective):
@@ -25,7 +26,7 @@ class Intent(Objective):
 
     headline = "auroc"
 
-    def __init__(self, *, events: list[str], horizon_days: float, dim: int, dropout: float, weight: float, facts: Facts) -> None:
+    def __init__(self, *, events: Names, horizon_days: Positive, dim: Count, dropout: Share, weight: NotNegative, facts: Facts) -> None:
         super().__init__()
         self.weight = weight
         self.kinds = facts.event_ids(events)

@@ -24,6 +24,7 @@ from training.models.facts import Facts
 from training.objectives.objective import Context, Objective
 from training.sequences.future import Future
 from training.sequences.history import History
+from training.settings import Count, Names, NotNegative
 
 AGE_KNOTS = 12  # log_days runs from 0 (now) to about 3 (a year): four knots a factor of 25 hours
 NEVER = -1e4  # a logit that adds nothing
@@ -41,7 +42,7 @@ class NextItem(Objective):
     candidate_bias: Tensor
     kinds: np.ndarray
 
-    def __init__(self, *, events: list[str], dim: int, repeat: bool, top_k: int, every: int, weight: float, facts: Facts) -> None:
+    def __init__(self, *, events: Names, dim: Count, repeat: bool, top_k: Count, every: Count, weight: NotNegative, facts: Facts) -> None:
         super().__init__()
         self.weight = weight
         self.top_k = top_k

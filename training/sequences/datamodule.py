@@ -16,6 +16,11 @@ from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
 
 
+def num_batches(num_customers: int, customers_per_batch: int) -> int:
+    """Batches that so many customers make."""
+    return -(-num_customers // customers_per_batch)
+
+
 class TrainingBatches(Dataset[Batch]):
     """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments."""
 
@@ -40,7 +45,7 @@ class TrainingBatches(Dataset[Batch]):
         self.num_events = count_until(questions.log, split.train_until)
         self.customers = np.flatnonzero(self.num_events)
         self.groups = self._groups()
-        smallest = min(len(group) for group in self.groups)
+        smallest = min(map(len, self.groups))
         if smallest < num_ranks:
             raise ConfigError(
                 f"expected a customer for each of {num_ranks} processes in every batch, received a batch of {smallest}; "
@@ -51,7 +56,10 @@ class TrainingBatches(Dataset[Batch]):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Batch:
-        mine = self.groups[index][self.rank :: self.num_ranks]
+        return self.of(self.groups[index][self.rank :: self.num_ranks])
+
+    def of(self, mine: np.ndarray) -> Batch:
+        """Some customers [B] at the moments of this epoch."""
         generators = [np.random.default_rng([self.seed, self.epoch, customer]) for customer in mine]
         now, counts = self._draw(mine, generators)
         return self.questions.ask(mine, now, counts, self.until[mine])
@@ -61,7 +69,7 @@ class TrainingBatches(Dataset[Batch]):
         generator = np.random.default_rng([self.seed, self.epoch])
         noisy_length = self.num_events[self.customers] * generator.lognormal(0.0, 0.5, len(self.customers))
         by_length = self.customers[np.argsort(noisy_length, kind="stable")]
-        groups = np.array_split(by_length, -(-len(by_length) // self.customers_per_batch))
+        groups = np.array_split(by_length, num_batches(len(by_length), self.customers_per_batch))
         return [groups[index] for index in generator.permutation(len(groups))]
 
     def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +101,7 @@ class WindowBatches(Dataset[Batch]):
         self.customers_per_batch = customers_per_batch
 
     def __len__(self) -> int:
-        return -(-len(self.customers) // self.customers_per_batch)
+        return num_batches(len(self.customers), self.customers_per_batch)
 
     def __getitem__(self, index: int) -> Batch:
         if index >= len(self):
@@ -119,7 +127,11 @@ class SequenceData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         trainer = self.trainer
         epoch, rank, num_ranks = (trainer.current_epoch, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
-        batches = TrainingBatches(
+        return DataLoader(self.training_batches(epoch=epoch, rank=rank, num_ranks=num_ranks), batch_size=None)
+
+    def training_batches(self, *, epoch: int, rank: int, num_ranks: int) -> TrainingBatches:
+        """The share of one process in an epoch. Raises ConfigError where a batch has not a customer for each."""
+        return TrainingBatches(
             self.questions,
             self.split,
             self.moments,
@@ -129,7 +141,6 @@ class SequenceData(pl.LightningDataModule):
             rank=rank,
             num_ranks=num_ranks,
         )
-        return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return DataLoader(

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from training.sequences.history import History, step_starts
+from training.settings import Chance, Count
 
 
 class Moments(Protocol):
@@ -30,7 +31,7 @@ class UniformMoments:
     customer's first event in one customer out of `1 / cold_start`: what is said to somebody unknown is learned too.
     """
 
-    def __init__(self, per_customer: int, cold_start: float = 0.1) -> None:
+    def __init__(self, per_customer: Count, cold_start: Chance = 0.1) -> None:
         self.per_customer = per_customer
         self.cold_start = cold_start
 

@@ -6,14 +6,15 @@ to `train_until`, which no validation moment precedes; validation looks no furth
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 
 from training.errors import ConfigError
 from training.sequences.history import Log, step_starts
+from training.settings import Positive
 
 DAY = 86_400_000_000  # µs
-SETTINGS = {"horizon_days", "test_cutoff", "validation_cutoff"}
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,17 @@ def leave_one_out(log: Log) -> Split:
     )
 
 
-def make_split(log: Log, *, kind: str, **settings: object) -> Split:
-    """The split that a config names: `time` or `leave_one_out`."""
-    if unknown := sorted(set(settings) - SETTINGS):
-        raise ConfigError(
-            f"expected data.split to hold kind, {', '.join(sorted(SETTINGS))}, received {', '.join(unknown)}; correct the name"
-        )
+def make_split(
+    log: Log,
+    *,
+    kind: Literal["time", "leave_one_out"] = "time",
+    horizon_days: Positive,
+    test_cutoff: str | None = None,
+    validation_cutoff: str | None = None,
+) -> Split:
+    """The split that a config names. Leave-one-out takes no account of horizon and cutoffs."""
     if kind == "time":
-        return time_split(log, **settings)  # type: ignore[arg-type]
+        return time_split(log, horizon_days=horizon_days, test_cutoff=test_cutoff, validation_cutoff=validation_cutoff)
     if kind == "leave_one_out":
         return leave_one_out(log)
     raise ConfigError(f"expected split.kind time or leave_one_out, received {kind!r}")
