@@ -14,7 +14,7 @@ from training import engine
 from training.engine import choose_engine
 from training.errors import ConfigError, DeviceError
 from training.events.quarantine import quarantine, separate
-from training.events.schema import CANONICAL, Log, log_from_config
+from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources, item_attributes
 
 DATED = ["x,29.02.2024 10:00,view,tea,1,1,", "x,2024-02-29,view,tea,1,1,"]

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from training.events.filters import choose_events, customer_of_event, recount
+from training.events.filters import choose_events, customer_of_event
 from training.events.schema import Filter
-from training.sequences.vocabulary import RESERVED_KEYS, Vocabulary
 
 
 def log(num_customers: int = 40, num_items: int = 30, num_events: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +55,10 @@ def test_without_limits_nothing_is_left_out() -> None:
     assert left_out == {}
 
 
-def test_a_vocabulary_is_what_the_events_that_stay_would_have_made() -> None:
-    keys = [*RESERVED_KEYS, "d", "c", "b", "a"]
-    vocabulary = Vocabulary(keys, np.array([1, 0, 9, 4, 3, 2]), {"name": ["", "", "D", "C", "B", "A"]})
-    ids, counted = recount(np.int32([0, 5, 2, 5, 3, 2]), vocabulary)
-    assert counted.keys == [*RESERVED_KEYS, "a", "d", "c"]
-    assert counted.counts.tolist() == [1, 0, 2, 2, 1]
-    assert counted.attributes == {"name": ["", "", "A", "D", "C"]}
-    assert [counted.keys[i] for i in ids] == ["", "a", "d", "a", "c", "d"]
-    assert ids.dtype == np.int32
+def test_no_events_are_no_trouble() -> None:
+    stays, left_out = choose_events(np.zeros(0, dtype=np.int32), np.array([0, 0]), Filter(3, 2, 2))
+    assert (len(stays), left_out) == (0, {})
+
+
+def test_customers_without_an_event_own_none() -> None:
+    assert customer_of_event(np.array([0, 0, 2, 2, 3, 3])).tolist() == [1, 1, 3]

@@ -23,7 +23,7 @@ def test_a_longer_silence_than_the_gap_begins_a_session() -> None:
 @pytest.mark.parametrize("by", ["gap", "day"])
 def test_each_customer_counts_from_nothing(by: str) -> None:
     timestamp = moments("2024-03-01", "2024-03-02", "2024-03-04", "2024-01-01", "2024-03-04", "2024-03-05")
-    assert number_sessions(timestamp, np.array([0, 3, 4, 6]), Sessions(by=by)).tolist() == [0, 1, 2, 0, 0, 1]
+    assert number_sessions(timestamp, np.array([0, 0, 3, 4, 4, 6, 6]), Sessions(by=by)).tolist() == [0, 1, 2, 0, 0, 1]
 
 
 def test_a_day_is_one_of_the_zone_s_clock_also_where_it_has_23_or_25_hours() -> None:

@@ -6,14 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.sequences.vocabulary import Vocabulary, count_keys, encode_keys, with_reserved
+from training.sequences.vocabulary import Vocabulary, by_falling_count, with_reserved
 
-EVENTS = pl.LazyFrame({"item": ["b", "c", None, "a", "b", "é", "c"], "n": [0, 1, 2, 3, 4, 5, 6]})
+KEYS, COUNTS = pl.Series(["a", "b", "c", "é"]), np.array([1, 2, 2, 1])
 
 
 def vocabulary() -> Vocabulary:
     names = pl.DataFrame({"key": ["a", "z"], "name": ["Apple", "Zebra"]})
-    return with_reserved(count_keys(EVENTS, "item").collect(), num_missing=1, attributes=names)
+    return with_reserved(by_falling_count(KEYS, COUNTS)[0], num_missing=1, attributes=names)
 
 
 def test_ids_follow_falling_count_then_key() -> None:
@@ -35,10 +35,10 @@ def test_encoding_nothing_gives_nothing() -> None:
     assert vocabulary().encode([]).shape == (0,)
 
 
-def test_the_plan_encodes_as_the_vocabulary_does() -> None:
-    by_plan = encode_keys(EVENTS, count_keys(EVENTS, "item"), "item").collect()
-    assert by_plan["item"].to_list() == vocabulary().encode(EVENTS.collect()["item"].to_list()).tolist()
-    assert by_plan["n"].to_list() == [0, 1, 2, 3, 4, 5, 6]
+def test_the_id_of_each_key_is_its_place_in_the_vocabulary() -> None:
+    ids = by_falling_count(KEYS, COUNTS)[1]
+    assert ids.tolist() == vocabulary().encode(KEYS.to_list()).tolist() == [4, 2, 3, 5]
+    assert ids.dtype == np.int32
 
 
 def test_a_vocabulary_comes_back_as_it_was_written(tmp_path: Path) -> None:

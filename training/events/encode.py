@@ -1,15 +1,16 @@
-"""From clean events to what the sequence store holds: keys become ids, rows are sorted by customer and time."""
+"""From sorted rows to what the sequence store holds: keys become ids, by how often they occur."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from training.engine import Engine
-from training.events.schema import Kind
-from training.sequences.vocabulary import Vocabulary, count_keys, encode_keys, with_reserved
+from training.events.runs import CUSTOMER, Run, each
+from training.sequences.vocabulary import MISSING, Vocabulary, by_falling_count, with_reserved
+
+ITEM = "item"
 
 
 @dataclass(frozen=True)
@@ -22,34 +23,28 @@ class Encoded:
     vocabularies: dict[str, Vocabulary]
 
 
-def encode(kept: pl.DataFrame, kinds: Mapping[str, Kind], *, attributes: Sequence[pl.DataFrame], engine: Engine) -> Encoded:
+def encode(run: Run, *, attributes: Sequence[pl.DataFrame]) -> Encoded:
     """Encode events.
 
-    kept         the fields and `_order`, the position of each row in the log
     attributes   tables with the column `key` (an item) and text columns; of an item in several tables the first one counts
     """
-    fields = {name: kinds[name] for name in kept.columns if name not in ("customer", "_order")}
-    categories = [name for name, kind in fields.items() if kind == "category"]
-    known = {name: engine.collect(count_keys(kept.lazy(), name)) for name in categories}
-    events, customers = engine.collect(sorted_events(kept, fields, known)), engine.collect(count_events(kept))
-    vocabularies = {name: with_reserved(known[name], num_missing=kept[name].null_count()) for name in categories}
-    vocabularies["item"] = with_reserved(known["item"], num_missing=0, attributes=_item_words(known["item"], attributes))
-    offsets = np.concatenate([[0], np.cumsum(customers["count"].to_numpy(), dtype=np.int64)])
-    return Encoded(events.to_arrow(), customers["customer"].to_list(), offsets, vocabularies)
+    vocabularies, ids = {}, {}
+    for name in (name for name in run.columns if name in run.keys):
+        vocabularies[name], ids[name] = vocabulary_of(name, run.keys[name], run.counts(name), attributes)
+    columns = each(lambda name: ids[name][run.columns[name]] if name in ids else run.columns[name], run.columns)
+    events = pa.table(dict(zip(run.columns, map(pa.array, columns), strict=True)))
+    return Encoded(events, run.keys[CUSTOMER].to_list(), run.offsets, vocabularies)
 
 
-def sorted_events(kept: pl.DataFrame, fields: Mapping[str, Kind], known: Mapping[str, pl.DataFrame]) -> pl.LazyFrame:
-    """The plan of the store's columns: ids for keys, NaN for missing numbers, sorted by customer, time and the log's order."""
-    events = kept.lazy()
-    for name, keys in known.items():
-        events = encode_keys(events, keys.lazy(), name)
-    numbers = [pl.col(name).fill_null(float("nan")) for name, kind in fields.items() if kind == "number"]
-    return events.with_columns(numbers).sort("customer", "timestamp", "_order").select(*fields)
+def vocabulary_of(field: str, keys: pl.Series, counts: np.ndarray, attributes: Sequence[pl.DataFrame]) -> tuple[Vocabulary, np.ndarray]:
+    """The vocabulary of a category and the ids of the places among its keys, int32 [keys + 1]: the last is that of -1, a missing value.
 
-
-def count_events(kept: pl.DataFrame) -> pl.LazyFrame:
-    """The plan of the customers in the order of their keys, with the number of their events."""
-    return kept.lazy().group_by("customer").agg(count=pl.len().cast(pl.Int64)).sort("customer")
+    keys     sorted
+    counts   int64 [keys + 1]: events without a value, then with each key
+    """
+    known, ids = by_falling_count(keys, counts[1:])
+    words = _item_words(known, attributes) if field == ITEM else None
+    return with_reserved(known, num_missing=int(counts[0]), attributes=words), np.append(ids, np.int32(MISSING))
 
 
 def _item_words(items: pl.DataFrame, attributes: Sequence[pl.DataFrame]) -> pl.DataFrame:

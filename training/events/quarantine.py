@@ -18,29 +18,35 @@ GIVEN = "_given_"
 
 
 def separate(log: Log, files: list[SourceFile]) -> pl.LazyFrame:
-    """The plan of all rows of all files: the fields, `_order` (the position in the log) and `reason`, null where the row can be used."""
-    tables = [open_source(file, log) for file in files]
-    columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
-    fields = _fields(log, columns)
-    parsed = [_parse(table, some, fields, _first_reason(fields, log)) for table, some in zip(tables, columns, strict=True)]
-    rows = pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed)])
-    return rows if log.keep_exact_repeats else _with_repeats(rows, fields)
+    """The plan of all rows of all files: the fields, `_order` (the position in the log) and `reason`, null where the row can be used.
 
-
-def quarantine(log: Log, files: list[SourceFile], broken: pl.DataFrame) -> list[pl.LazyFrame]:
-    """One plan a file: `source`, `row` (from 1, a header not counted), `reason` and the fields of its broken rows as the file has them.
-
-    broken   `_order` and `reason` of the rows that `separate` found unusable
+    Exact repeats are not among the reasons: they show when rows are sorted.
     """
     tables = [open_source(file, log) for file in files]
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
     fields = _fields(log, columns)
-    return [
+    parsed = [_parse(table, some, fields, _first_reason(fields, log)) for table, some in zip(tables, columns, strict=True)]
+    return pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed)])
+
+
+def quarantine(log: Log, files: list[SourceFile], broken: pl.DataFrame) -> list[pl.LazyFrame]:
+    """Plans of the broken rows: `source`, `row` (from 1, a header not counted), `reason` and the fields as the file has them.
+
+    One plan a file that has some: where nothing is broken no file is read again, and the one plan is that of no rows.
+    broken   `_order` and `reason` of the rows that are unusable
+    """
+    tables = [open_source(file, log) for file in files]
+    columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
+    fields, has_some = _fields(log, columns), set((broken["_order"] // ROWS_A_FILE).unique())
+    none = pl.LazyFrame(schema={"source": pl.String, "row": pl.Int64, "reason": pl.String, **dict.fromkeys(fields, pl.String)})
+    plans = [
         table.join(_rows_of(number, broken), on="_row", how="inner").select(
             pl.lit(file.name).alias("source"), pl.col("_row").alias("row"), "reason", *_texts(some, fields, table.collect_schema())
         )
         for number, (file, table, some) in enumerate(zip(files, tables, columns, strict=True))
+        if number in has_some
     ]
+    return plans or [none]
 
 
 def _fields(log: Log, columns: list[dict[str, Column]]) -> dict[str, Kind]:
@@ -153,10 +159,3 @@ def _reasons(name: str, kind: Kind, max_text_bytes: int) -> Iterable[tuple[pl.Ex
         yield value.str.len_bytes() > max_text_bytes, f"over-long {name}"
     if name in NEVER_NEGATIVE:
         yield value < 0, f"negative {name}"
-
-
-def _with_repeats(rows: pl.LazyFrame, fields: Iterable[str]) -> pl.LazyFrame:
-    """A usable row that equals an earlier one in every field gets the reason "exact repeat"."""
-    usable = pl.col("reason").is_null()
-    first = pl.col("_order").min().over(*fields, "reason")
-    return rows.with_columns(reason=pl.when(usable & (pl.col("_order") > first)).then(pl.lit("exact repeat")).otherwise("reason"))

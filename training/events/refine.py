@@ -1,50 +1,54 @@
-"""What a config asks of clean, encoded events beyond the log itself: sessions, shorter histories, no rare items or customers."""
+"""What a config asks of clean, sorted rows beyond the log itself: sessions, shorter histories, no rare items or customers."""
 
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
-from training.errors import DataError
-from training.events.encode import Encoded
-from training.events.filters import choose_events, recount
-from training.events.schema import Log
+from training.errors import ConfigError, DataError
+from training.events.filters import choose_events
+from training.events.runs import CUSTOMER, TIMESTAMP, Run
+from training.events.schema import Filter, Log
 from training.events.sessions import number_sessions
 
-SESSION = "session"
+ITEM, SESSION = "item", "session"
 
 
-def refine(encoded: Encoded, log: Log) -> tuple[Encoded, dict[str, int]]:
-    """Number the sessions that `data.sessions` asks for and leave out what `data.filter` does: the events, and how many are left out why.
+def refine(run: Run, log: Log) -> tuple[Run, dict[str, int]]:
+    """Number the sessions that `data.sessions` asks for and leave out what `data.filter` does: the rows, and how many are left out why.
 
-    A session is one of the whole log, whichever of its events stay. Vocabularies are those of the events that stay.
-    Raises DataError where none stays.
+    A session is one of the whole log, whichever of its rows stay. Customers and keys of which no row stays are gone.
+    Raises DataError where none stays, ConfigError where the log has sessions of its own.
     """
     if log.sessions:
-        encoded = _with_sessions(encoded, log)
-    stays, left_out = choose_events(encoded.events["item"].to_numpy(), encoded.offsets, log.filter)
+        if SESSION in run.columns:
+            raise ConfigError("data.sessions: expected a log without sessions of its own, found the field session; set data.sessions=null")
+        numbers = number_sessions(run.columns[TIMESTAMP], run.offsets, log.sessions)
+        run = replace(run, columns={**run.columns, SESSION: numbers.astype(np.float32)})
+    if log.filter == Filter():
+        return run, {}
+    stays, left_out = choose_events(run.columns[ITEM], run.offsets, log.filter)
     if not left_out:
-        return encoded, {}
+        return run, {}
     if not stays.any():
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
             f"data={log.name}: expected events that data.filter leaves in the store, but it leaves out all: {reasons}; lower it"
         )
-    return _chosen(encoded, stays), left_out
+    return _without_unused_keys(_chosen(run, stays)), left_out
 
 
-def _with_sessions(encoded: Encoded, log: Log) -> Encoded:
-    assert log.sessions
-    numbers = number_sessions(encoded.events["timestamp"].to_numpy(), encoded.offsets, log.sessions)
-    return replace(encoded, events=encoded.events.append_column(SESSION, pa.array(numbers.astype(np.float32))))
+def _chosen(run: Run, stays: np.ndarray) -> Run:
+    offsets = np.concatenate([[0], np.cumsum(stays)])[run.offsets]
+    return Run(run.keys, offsets, {name: values[stays] for name, values in run.columns.items()}, run.order[stays])
 
 
-def _chosen(encoded: Encoded, stays: np.ndarray) -> Encoded:
-    events, vocabularies = encoded.events.filter(pa.array(stays)), {}
-    for name, vocabulary in encoded.vocabularies.items():
-        ids, vocabularies[name] = recount(events[name].to_numpy(), vocabulary)
-        events = events.set_column(events.column_names.index(name), name, pa.array(ids))
-    ends = np.concatenate([[0], np.cumsum(stays)])[encoded.offsets]
-    has_events = np.diff(ends) > 0
-    customers = [key for key, is_there in zip(encoded.customers, has_events, strict=True) if is_there]
-    return Encoded(events, customers, np.append(ends[:-1][has_events], ends[-1]), vocabularies)
+def _without_unused_keys(run: Run) -> Run:
+    used = {name: run.counts(name)[1:] > 0 for name in run.keys if name != CUSTOMER}
+    # The place of each key among those that are used, and at the end, where place -1 leads, that of a missing value.
+    places = {name: np.append(np.cumsum(is_used) - 1, -1).astype(np.int32) for name, is_used in used.items()}
+    columns = {name: places[name][values] if name in places else values for name, values in run.columns.items()}
+    used[CUSTOMER] = np.diff(run.offsets) > 0
+    offsets = np.append(run.offsets[:-1][used[CUSTOMER]], run.offsets[-1])
+    keys = {name: keys.filter(pl.Series(used[name])) for name, keys in run.keys.items()}
+    return Run(keys, offsets, columns, run.order)

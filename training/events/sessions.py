@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from kernels.sessions import MINUTE, gap_sessions
 from training.events.filters import customer_of_event
 from training.events.schema import Sessions, find_zone
 
-MINUTE, SECOND = 60_000_000, 1_000_000  # µs
+SECOND = 1_000_000  # µs
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
@@ -17,16 +18,14 @@ def number_sessions(timestamp: Array, offsets: Array, sessions: Sessions, *, xp:
     """The number of each event's session within its customer, from 0: int64 [T].
 
     timestamp   µs since 1970 UTC, int64 [T], rising within a customer
-    offsets     int64 [C + 1]: customer c owns the events offsets[c]:offsets[c + 1]; each has at least one
+    offsets     int64 [C + 1]: customer c owns the events offsets[c]:offsets[c + 1]
     """
+    if not len(timestamp):
+        return xp.zeros(0, dtype=xp.int64)
+    customer = customer_of_event(offsets, xp=xp)
     if sessions.by == "day":
-        day = _day(timestamp, sessions.timezone, xp)
-        starts = xp.diff(day, prepend=day[:1]) != 0
-    else:
-        starts = xp.diff(timestamp, prepend=timestamp[:1]) > round(sessions.gap_minutes * MINUTE)
-    starts[offsets[:-1]] = False  # what lies between two customers parts nothing
-    started = xp.cumsum(starts)
-    return started - started[offsets[:-1]][customer_of_event(offsets, xp=xp)]
+        return gap_sessions(customer, _day(timestamp, sessions.timezone, xp), 0)[1]
+    return gap_sessions(customer, timestamp, round(sessions.gap_minutes * MINUTE))[1]
 
 
 def _day(timestamp: Array, timezone: str, xp: ModuleType) -> Array:

@@ -74,22 +74,20 @@ class Vocabulary:
         return cls(keys, table["count"].to_numpy(), attributes)
 
 
-def count_keys(events: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """The plan of `name`'s vocabulary without the reserved ids: `key`, `count` and int32 `id`, in the order of their ids."""
-    known = events.select(key=name).filter(pl.col("key").is_not_null())
-    counted = known.group_by("key").agg(count=pl.len().cast(pl.Int64)).sort("count", "key", descending=[True, False])
-    return counted.with_row_index("id", offset=NUM_RESERVED).select("key", "count", pl.col("id").cast(pl.Int32))
+def by_falling_count(keys: pl.Series, counts: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+    """`key` and `count` in the order of their ids, by falling count, then key; and the id of each key, int32 [keys].
 
-
-def encode_keys(events: pl.LazyFrame, known: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """The plan that puts ids in the place of `name`'s keys; `known` is the outcome of `count_keys`. Keeps the order of the rows."""
-    ids = known.select(pl.col("key").alias(name), pl.col("id").alias("_id"))
-    joined = events.join(ids, on=name, how="left", maintain_order="left")
-    return joined.with_columns(pl.col("_id").fill_null(MISSING).alias(name)).drop("_id")
+    keys     distinct and sorted
+    counts   int64 [keys]: the events that carry each
+    """
+    order = np.argsort(-counts, kind="stable")
+    ids = np.empty(len(order), dtype=np.int32)
+    ids[order] = np.arange(NUM_RESERVED, NUM_RESERVED + len(order), dtype=np.int32)
+    return pl.DataFrame({"key": keys.gather(order), "count": counts[order]}), ids
 
 
 def with_reserved(known: pl.DataFrame, *, num_missing: int, attributes: pl.DataFrame | None = None) -> Vocabulary:
-    """The vocabulary of `count_keys`' outcome; `attributes` has the column `key` and one string column an attribute."""
+    """The vocabulary of `by_falling_count`'s table; `attributes` has the column `key` and one string column an attribute."""
     counts = np.concatenate([[num_missing, 0], known["count"].to_numpy()]).astype(np.int64)
     words: dict[str, list[str]] = {}
     if attributes is not None:

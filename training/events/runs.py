@@ -1,0 +1,79 @@
+"""A run: usable rows sorted by customer and time, their texts as places among sorted keys. What a log is made into before ids are known."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from training.events.keys import places_of
+from training.events.order import order_of, repeats
+from training.events.schema import Kind
+
+CUSTOMER, TIMESTAMP, ORDER = "customer", "timestamp", "_order"
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Run:
+    """keys      {customer and each category: its distinct texts, sorted}
+    offsets   int64 [customers + 1]: customer c of keys["customer"] owns the rows offsets[c]:offsets[c + 1]; some may own none
+    columns   {field: array [n]}: int32 places among the keys (-1 where missing), int64 microseconds, float32 numbers (NaN where missing)
+    order     int64 [n]: the position of each row in the log
+    """
+
+    keys: dict[str, pl.Series]
+    offsets: np.ndarray
+    columns: dict[str, np.ndarray]
+    order: np.ndarray
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.order)
+
+    def counts(self, field: str) -> np.ndarray:
+        """int64 [keys + 1]: how many rows have no value of a category, then how many have each key."""
+        return np.bincount(self.columns[field] + 1, minlength=len(self.keys[field]) + 1)
+
+
+def sort_rows(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Run:
+    """The run of some rows: the fields and `_order`, by which they rise."""
+    series = {column.name: column for column in rows}  # taken out one by one: texts are large, and not needed once they have places
+    del rows
+    fields = [name for name in series if name != CUSTOMER]
+    texts = [name for name in series if name != ORDER and kinds[name] in ("key", "category")]
+    placed = dict(zip(texts, each(lambda name: places_of(series.pop(name)), texts), strict=True))
+    keys = {name: keys for name, (_, keys) in placed.items()}
+    columns = {**{name: places for name, (places, _) in placed.items()}, **{name: _plain(series.pop(name)) for name in [*series]}}
+    customer = columns.pop(CUSTOMER)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(customer, minlength=len(keys[CUSTOMER])))])
+    rank = order_of(customer, columns[TIMESTAMP])
+    columns = dict(zip(fields, each(lambda name: columns[name][rank], fields), strict=True))
+    return Run(keys, offsets, columns, columns.pop(ORDER))
+
+
+def drop_repeats(run: Run) -> tuple[Run, np.ndarray]:
+    """The run without the rows that equal an earlier one in every field, and where those stood in the log."""
+    starts = run.offsets[:-1][run.offsets[:-1] < run.offsets[1:]]
+    others = [values for name, values in run.columns.items() if name != TIMESTAMP]
+    again = repeats(starts, run.columns[TIMESTAMP], others)
+    if not len(again):
+        return run, again
+    stays = np.ones(run.num_rows, dtype=bool)
+    stays[again] = False
+    columns = {name: values[stays] for name, values in run.columns.items()}
+    offsets = run.offsets - np.searchsorted(again, run.offsets)
+    return replace(run, offsets=offsets, columns=columns, order=run.order[stays]), run.order[again]
+
+
+def each(work: Callable[[In], Out], things: Iterable[In]) -> list[Out]:
+    """`work` done for each thing, on as many threads as Polars uses: NumPy lets go of Python's lock where it moves much."""
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        return list(pool.map(work, things))
+
+
+def _plain(column: pl.Series) -> np.ndarray:
+    return (column.fill_null(float("nan")) if column.dtype.is_float() else column).to_numpy()
