@@ -1,6 +1,6 @@
 """Sessions of a log that records none: events parted by a silence or by days. Over sorted arrays, NumPy's or CuPy's."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +31,7 @@ def number_sessions(timestamp: Array, offsets: Array, sessions: Sessions, *, xp:
 def _day(timestamp: Array, timezone: str, xp: ModuleType) -> Array:
     """The number of each moment's day by the clock of a zone, whose days have 23 to 25 hours."""
     zone = find_zone(timezone)
-    first, last = (
-        datetime.fromtimestamp(int(moment) // SECOND, UTC).astimezone(zone).date() for moment in (timestamp.min(), timestamp.max())
-    )
+    first, last = (datetime.fromtimestamp(int(moment) // SECOND, zone).date() for moment in (timestamp.min(), timestamp.max()))
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     midnights = [int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * SECOND for day in days]
     return xp.searchsorted(xp.asarray(midnights), timestamp, side="right")
