@@ -1,6 +1,6 @@
 """Each ragged operator equals its plain reference on every path, on shapes that break index arithmetic; its gradient is the way back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -26,6 +26,14 @@ CALLS: dict[str, Callable[..., Tensor]] = {
     "keep last": lambda values, offsets, *_: ragged.keep_last(values, offsets, 2)[0],
     "concatenate": lambda *both: ragged.concatenate(*both)[0],
 }
+
+
+@pytest.fixture(autouse=True)
+def poisoned() -> Iterator[None]:
+    """What torch.empty gives is NaN, or the largest integer."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(params=LENGTHS.values(), ids=LENGTHS.keys())

@@ -14,9 +14,16 @@ def forward(
         scores = scores + bias.float()
     scores = torch.where(scores.isnan(), -torch.inf, scores)
     scores = _without(scores, excluded_values, ragged.row_of_value(excluded_offsets, excluded_values.shape[0]))
-    scores = torch.nn.functional.pad(scores, (0, max(k - items.shape[0], 0)), value=-torch.inf)
-    scores, ids = (best[:, :k] for best in scores.sort(dim=1, descending=True, stable=True))
+    scores, ids = _first(torch.nn.functional.pad(scores, (0, k), value=-torch.inf), k)
     return scores, torch.where(scores == -torch.inf, -1, ids)
+
+
+def _first(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest, of equals the lower column first. ONNX's TopK promises that; torch's does not, and its stable sort does not export."""
+    if torch.compiler.is_exporting():
+        return scores.topk(k)
+    scores, ids = scores.sort(dim=1, descending=True, stable=True)
+    return scores[:, :k], ids[:, :k]
 
 
 def _without(scores: Tensor, ids: Tensor, row: Tensor) -> Tensor:
