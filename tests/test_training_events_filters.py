@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -32,14 +34,14 @@ def survivors(item: np.ndarray, offsets: np.ndarray, limits: Filter) -> set[int]
 )
 def test_what_stays_is_what_the_definition_says(limits: Filter) -> None:
     item, offsets = log()
-    stays, left_out = choose_events(item, offsets, limits)
+    (stays,), left_out = choose_events([(item, offsets)], limits)
     assert set(np.flatnonzero(stays).tolist()) == survivors(item, offsets, limits)
     assert len(item) == stays.sum() + sum(left_out.values())
 
 
 def test_what_is_left_out_is_counted_by_reason() -> None:
     item, offsets = np.array([2, 2, 2, 3, 2, 4, 2]), np.array([0, 4, 6, 7])
-    stays, left_out = choose_events(item, offsets, Filter(max_customer_events=3, min_item_events=2, min_customer_events=2))
+    (stays,), left_out = choose_events([(item, offsets)], Filter(max_customer_events=3, min_item_events=2, min_customer_events=2))
     assert stays.tolist() == [False, True, True, False, False, False, False]
     assert left_out == {
         "before a customer's last 3 events": 1,
@@ -48,15 +50,27 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     }
 
 
+@pytest.mark.parametrize("bounds", [(20,), (1, 2, 39), (0, 40)], ids=str)
+def test_partitions_of_the_customers_give_what_the_whole_gives(bounds: tuple[int, ...]) -> None:
+    item, offsets = log()
+    partitions = [
+        (item[offsets[first] : offsets[end]], offsets[first : end + 1] - offsets[first]) for first, end in pairwise((0, *bounds, 40))
+    ]
+    stays, left_out = choose_events(partitions, Filter(6, 5, 4))
+    (whole,), left_out_of_whole = choose_events([(item, offsets)], Filter(6, 5, 4))
+    np.testing.assert_array_equal(np.concatenate(stays), whole)
+    assert left_out == left_out_of_whole
+
+
 def test_without_limits_nothing_is_left_out() -> None:
     item, offsets = log()
-    stays, left_out = choose_events(item, offsets, Filter())
+    (stays,), left_out = choose_events([(item, offsets)], Filter())
     assert stays.all()
     assert left_out == {}
 
 
 def test_no_events_are_no_trouble() -> None:
-    stays, left_out = choose_events(np.zeros(0, dtype=np.int32), np.array([0, 0]), Filter(3, 2, 2))
+    (stays,), left_out = choose_events([(np.zeros(0, dtype=np.int32), np.array([0, 0]))], Filter(3, 2, 2))
     assert (len(stays), left_out) == (0, {})
 
 
