@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
-from helpers_training import shop_rows
+from helpers_training import shop_rows, train_config
 
 from serving.contract import read_contract
 from serving.golden import prove
 from serving.predictor import Predictor
-from training.build import Parts
-from training.export import load_run
+from training.build import Parts, build
+from training.export import load_run, write_graph
 from training.golden import encode
 from training.sequences.history import History, keep_last, take
 from training.sequences.questions import Questions
 from training.sequences.split import DAY
+from training.sequences.store import SequenceStore
 
 Events = Mapping[str, Sequence[Any]]
 TOLERANCE = 1e-4
@@ -135,6 +138,23 @@ def test_recorded_answers_hold(predictor: Predictor, small_artifact: Path) -> No
     assert proof.ids_equal
     assert proof.max_abs_score_difference < TOLERANCE
     assert proof.cases == 34
+
+
+def test_another_encoder_keeps_its_word_too(small_store: Path, tmp_path: Path) -> None:
+    """HSTU, as it is before training: its graph holds what ONNX itself defines and says what torch says."""
+    parts = build(train_config(small_store, tmp_path, "encoder=hstu", "max_events=60"), SequenceStore.open(small_store))
+    parts.model.eval()
+    write_graph(parts, tmp_path / "model.onnx")
+    assert [entry.domain for entry in onnx.load(tmp_path / "model.onnx").opset_import] == [""]
+    now = moments_of(parts, seed=5)
+    batch = parts.questions.ask(np.arange(len(now)), now, np.ones(len(now), dtype=np.int64))
+    with torch.inference_mode():
+        expected = parts.model(batch)
+    inputs = {**batch.fields, "offsets": batch.offsets, "now": batch.now}
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    received = session.run(list(expected), {name: values.numpy() for name, values in inputs.items()})
+    for (name, values), answer in zip(expected.items(), received, strict=True):
+        np.testing.assert_allclose(answer, values.numpy(), rtol=0, atol=TOLERANCE, err_msg=name)
 
 
 # Where it gets awkward
