@@ -11,6 +11,8 @@ from training.events.refine import refine
 from training.events.runs import Run, sort_rows
 from training.events.schema import log_from_config
 from training.events.sources import find_sources
+from training.preprocess import preprocess
+from training.sequences.store import SequenceStore
 
 ROWS = [
     "ann,2024-03-01T09:00:00Z,view,tea,,,web",
@@ -75,3 +77,13 @@ def test_a_filter_that_leaves_nothing_is_named(tmp_path: Path) -> None:
 def test_a_log_s_own_sessions_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"found the field session; set data\.sessions=null"):
         refined(tmp_path, "+data.sessions={}", header=HEADER.replace("channel", "session"))
+
+
+def test_a_store_says_what_was_left_out_and_the_rows_still_balance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_log(tmp_path, [*ROWS, "ann,soon,view,tea,,,"])
+    store = SequenceStore.open(preprocess(events_config(path, "+data.filter.min_item_events=2", "+data.sessions.by=day")))
+    assert store.meta["left_out"] == {"item with fewer than 2 events": 1}
+    assert store.meta["counts"] == {"read": 7, "kept": 5, "quarantined": 1, "left_out": 1, "customers": 2, "items": 2}
+    assert store.columns["session"].tolist() == [0, 0, 1, 0, 0]
+    assert store.fields["session"]["kind"] == "number"
+    assert "left out: item with fewer than 2 events" in capsys.readouterr().out
