@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.linear_cross_entropy.reference import wide
@@ -57,7 +56,7 @@ def backward(
     for rows, items, logit in _tiles(rows_QK, items_VK * LOG2_E, row_id, item_id):
         if negligible > 0 and logit.max() < math.log2(negligible):
             continue
-        softmax = (logit if are_close else F.threshold_(logit, VANISHING, -math.inf)).exp2_()
+        softmax = (logit if are_close else torch.threshold_(logit, VANISHING, -math.inf)).exp2_()
         grad_x[rows].addmm_(softmax, items_VK[items, :-2])
         grad_items[:, items].addmm_(pulled_KQ[:, rows], softmax)
     grad_x *= grad[:, None]

@@ -8,6 +8,7 @@ M: of a tile, what the program keeps. N: what it passes over. D: width, padded t
 """
 
 import math
+from collections.abc import Mapping
 from itertools import product
 
 import torch
@@ -100,14 +101,14 @@ def tiles(dim: int, dtype: torch.dtype) -> dict[str, int]:
 
 
 @triton.jit
-def _rows(matrix, place, size, D: tl.constexpr):
+def _rows(matrix, place, size, D: tl.constexpr):  # type: ignore[no-untyped-def]
     """[places, D]; zeros from `size` on."""
     where = place.to(tl.int64)[:, None] * D + tl.arange(0, D)[None, :]
     return tl.load(matrix + where, mask=place[:, None] < size, other=0.0)
 
 
 @triton.jit
-def _logits(a_MD, b_ND, m, n, a_id, b_id, num_a, num_b, HAS_IDS: tl.constexpr):
+def _logits(a_MD, b_ND, m, n, a_id, b_id, num_a, num_b, HAS_IDS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Of a tile, in base 2; −inf where the ids are the same."""
     logit = tl.dot(a_MD, tl.trans(b_ND), input_precision=PRECISION) * LOG2_E
     if HAS_IDS:
@@ -118,7 +119,7 @@ def _logits(a_MD, b_ND, m, n, a_id, b_id, num_a, num_b, HAS_IDS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_items", "chunk"])
-def normalise(
+def normalise(  # type: ignore[no-untyped-def]
     x, weight, bias, row_id, item_id, part, num_rows, num_items, chunk,
     HAS_IDS: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -141,7 +142,7 @@ def normalise(
 
 
 @triton.jit(do_not_specialize=["num_a", "num_b", "chunk", "negligible"])
-def pull(
+def pull(  # type: ignore[no-untyped-def]
     a, b, a_shift, b_shift, b_factor, a_id, b_id, pulled, total, num_a, num_b, chunk, negligible,
     HAS_IDS: tl.constexpr, SKIPS: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -204,7 +205,7 @@ def launches() -> list[Launch]:
     return found
 
 
-def _signature(arguments: list[str], dtype: str, constexprs: dict[str, object]) -> dict[str, str]:
+def _signature(arguments: list[str], dtype: str, constexprs: Mapping[str, object]) -> dict[str, str]:
     kinds = dict.fromkeys(("x", "weight", "a", "b"), f"*{dtype}") | dict.fromkeys(("row_id", "item_id", "a_id", "b_id"), "*i64")
     kinds |= dict.fromkeys(("num_rows", "num_items", "num_a", "num_b", "chunk"), "i32") | {"negligible": "fp32"}
     return {name: "constexpr" if name in constexprs else kinds.get(name, "*fp32") for name in arguments}
