@@ -14,25 +14,8 @@ CONSUMABLE = 0.4  # of the categories
 WEEK = 7 * DAY
 # The discount of an item in a week: one of these 64, equally likely.
 DISCOUNTS = np.repeat(np.array([0.0, 0.1, 0.2, LARGEST_DISCOUNT], dtype=np.float32), [51, 5, 4, 4])
-GOODS = (
-    "tea",
-    "coffee",
-    "bread",
-    "cheese",
-    "fruit",
-    "juice",
-    "soap",
-    "paper",
-    "pasta",
-    "snacks",
-    "lamps",
-    "shoes",
-    "shirts",
-    "books",
-    "games",
-)
-GOODS += ("tools", "plants", "bags", "chairs", "toys")
-TREES = ("Alder", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan", "Spruce", "Willow", "Yew")
+GOODS = ["tea", "coffee", "bread", "cheese", "fruit", "juice", "soap", "paper", "lamps", "shoes", "shirts", "books", "games", "toys"]
+TREES = ["Alder", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan", "Spruce", "Willow", "Yew"]
 
 
 @dataclass(frozen=True)
@@ -97,10 +80,15 @@ class Catalogue:
 
     def category_names(self) -> list[str]:
         """A word for each category: of a small catalogue each has one of its own."""
-        return [GOODS[k % len(GOODS)] + (f" {k // len(GOODS) + 1}" if k >= len(GOODS) else "") for k in range(self.num_categories)]
+        return _counted(GOODS, self.num_categories)
 
     def _brand_names(self) -> list[str]:
-        return [TREES[b % len(TREES)] + (f" {b // len(TREES) + 1}" if b >= len(TREES) else "") for b in range(int(self.brand.max()) + 1)]
+        return _counted(TREES, int(self.brand.max()) + 1)
+
+
+def _counted(words: list[str], size: int) -> list[str]:
+    """`size` names: the words, then the words with a number."""
+    return [words[k % len(words)] + (f" {k // len(words) + 1}" if k >= len(words) else "") for k in range(size)]
 
 
 def make_catalogue(settings: Settings) -> Catalogue:

@@ -72,9 +72,9 @@ def spoil(table: pl.DataFrame, source: Source, dirt: Dirt, rng: np.random.Genera
     last = np.cumsum(times) - 1  # where each row, or its repeat, ends up
     where = {kind: last[rows] for kind, rows in chosen.items()}
     row = np.concatenate([np.empty(0, dtype=np.int64), *where.values()])
-    kind = [kind for kind, rows in where.items() for _ in rows]
+    kinds = [kind for kind, rows in where.items() for _ in rows]
     order = np.argsort(row)
-    return Spoilt(table[origin], origin, row[order], [kind[place] for place in order])
+    return Spoilt(table[origin], origin, row[order], [kinds[place] for place in order])
 
 
 def _choose(table: pl.DataFrame, source: Source, dirt: Dirt, rng: np.random.Generator) -> dict[str, np.ndarray]:

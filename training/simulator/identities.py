@@ -12,6 +12,8 @@ from training.simulator.keys import ACCOUNT, TOKENS, customer_keys, keys
 from training.simulator.seasons import APP, CHANNELS, STORE, WEB
 from training.simulator.settings import DAY, Settings, Token
 
+CUSTOMER_BITS = (1 << 32) - 1
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -75,33 +77,38 @@ class Sightings:
     """Which customers were seen with which token, and on which of them with their account: what links and truth are made of."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, bool], list[np.ndarray]] = {}
+        self._seen: list[list[np.ndarray]] = [[] for _ in range(2 * len(CHANNELS))]  # by channel, and whether the account was seen
 
-    def add(self, events: Events) -> None:
-        """Note the tokens of events on the web, in the app and in stores."""
+    def add(self, events: Events, *, until: int) -> None:
+        """Note the tokens of those events on the web, in the app and in stores that happen before `until` (µs)."""
         pairs = (events["token"] << 32) | events["customer"]
-        for place in range(len(CHANNELS)):
-            for link in (False, True):
-                seen = pairs[(events["channel"] == place) & (events["linked"] == link)]
-                changes = np.flatnonzero(np.diff(seen, prepend=-1))  # the events of a visit lie together: far fewer are left to sort
-                self._seen.setdefault((place, link), []).append(_distinct(seen[changes]))
+        where = (events["channel"] << 1) | events["linked"]
+        # The events of a visit lie together: one of each is enough.
+        changes = (np.diff(pairs, prepend=-1) != 0) | (np.diff(where, prepend=-1) != 0)
+        rows = np.flatnonzero(changes & (events["time"] < until))
+        pairs, where = pairs[rows], where[rows]
+        for key in range(2 * len(CHANNELS)):
+            self._seen[key].append(_distinct(pairs[where == key]))
 
     def links(self) -> pa.Table:
         """links.parquet: key, account."""
-        pairs = [(place, self._pairs(place, (True,))) for place in range(len(CHANNELS))]
-        columns = [(keys(TOKENS[place], pair >> 32), keys(ACCOUNT, pair & 0xFFFFFFFF)) for place, pair in pairs]
+        columns = []
+        for place, letter in enumerate(TOKENS):
+            pairs = self._pairs(2 * place + 1)
+            columns.append((keys(letter, pairs >> 32), keys(ACCOUNT, pairs & CUSTOMER_BITS)))
         return _stacked(("key", "account"), columns)
 
     def truth(self, has_account: np.ndarray) -> pa.Table:
         """truth/identities.parquet: key, customer; a key that several customers used has as many rows."""
-        pairs = [(place, self._pairs(place, (False, True))) for place in range(len(CHANNELS))]
-        columns = [(keys(TOKENS[place], pair >> 32), customer_keys(pair & 0xFFFFFFFF)) for place, pair in pairs]
         accounts = np.flatnonzero(has_account)
-        return _stacked(("key", "customer"), [*columns, (keys(ACCOUNT, accounts), customer_keys(accounts))])
+        columns = [(keys(ACCOUNT, accounts), customer_keys(accounts))]
+        for place, letter in enumerate(TOKENS):
+            pairs = self._pairs(2 * place, 2 * place + 1)
+            columns.append((keys(letter, pairs >> 32), customer_keys(pairs & CUSTOMER_BITS)))
+        return _stacked(("key", "customer"), columns)
 
-    def _pairs(self, place: int, links: tuple[bool, ...]) -> np.ndarray:
-        parts = [part for link in links for part in self._seen.get((place, link), [])]
-        return _distinct(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+    def _pairs(self, *where: int) -> np.ndarray:
+        return _distinct(np.concatenate([part for key in where for part in self._seen[key]]))
 
 
 def _tokens(settings: Settings, token: Token, size: int, rng: np.random.Generator) -> Tokens:

@@ -8,59 +8,65 @@ import pyarrow as pa
 
 from training.simulator.dirt import BROKEN_BYTES, ISO, MARK, REASONS, spoil
 from training.simulator.draws import draws
-from training.simulator.events import Events
+from training.simulator.events import Events, make_events
 from training.simulator.parquet import ParquetFile
 from training.simulator.settings import Settings
 from training.simulator.sources import Source, Texts
 
+ROWS_A_GROUP = 1_000_000
 SPOILT = pa.schema({"source": pa.string(), "row": pa.int64(), "reason": pa.string()})
 
 
 class SourceFile:
     """One system's file; truth/<source>.parquet with the customer and visit of each of its rows; and what was spoilt in it."""
 
-    def __init__(self, folder: Path, source: Source, settings: Settings, *, number: int) -> None:
-        self.source, self.settings, self.number = source, settings, number
+    def __init__(self, folder: Path, source: Source, texts: Texts, settings: Settings, *, number: int) -> None:
+        self.source, self.texts, self.settings, self.number = source, texts, settings, number
         self.is_text = settings.format == "csv"
         self.is_dirty = any(vars(settings.dirt).values())
         self.name = f"{source.name}.{settings.format}"
         self.log = CsvFile(folder / self.name) if self.is_text else ParquetFile(folder / self.name)
-        self.truth = ParquetFile(folder / "truth" / f"{source.name}.parquet")
-        self.num_rows, self.num_slices = 0, 0
+        self.truth = ParquetFile(folder / "truth" / f"{source.name}.parquet", compression="none")
+        self.num_written = 0
+        self.waiting: list[Events] = []
         self.spoilt: list[pa.Table] = [SPOILT.empty_table()]
-        self.last: tuple[pa.Table, Events] | None = None
+        self.last = make_events(0)
 
-    def append(self, events: Events, texts: Texts) -> None:
+    def append(self, events: Events) -> None:
         """Add those of a slice's events, in order of time, that belong to this system."""
-        own = self.source.own(events)
-        table = self.source.table(own, texts)
-        if self.is_dirty:
-            table, own = self._spoil(table, own)
-        self.log.append(table)
-        self._note(own)
-        self.num_slices += 1
+        self.waiting.append(self.source.own(events))
+        if sum(map(len, self.waiting)) >= ROWS_A_GROUP:
+            self._flush()
 
     def close(self) -> None:
         """Write what is left. Where rows are to be truncated, the file ends in the middle of one."""
-        if isinstance(self.log, CsvFile) and self.last and self.settings.dirt.truncated_row:
-            row, event = self.last
-            self.log.append_half(row)
-            self._note(event)
-            self._note_spoilt(np.array([self.num_rows]), ["truncated_row"])
+        self._flush()
+        if isinstance(self.log, CsvFile) and self.settings.dirt.truncated_row and len(self.last):
+            self.log.append_half(self.source.table(self.last, self.texts))
+            self._note(self.last)
+            self._note_spoilt(np.array([self.num_written]), ["truncated_row"])
         self.log.close()
         self.truth.close()
 
+    def _flush(self) -> None:
+        events = np.concatenate([make_events(0), *self.waiting])
+        self.waiting.clear()
+        table = self.source.table(events, self.texts)
+        if self.is_dirty:
+            table, events = self._spoil(table, events)
+        self.log.append(table)
+        self._note(events)
+
     def _spoil(self, table: pa.Table, events: Events) -> tuple[pa.Table, Events]:
-        if table.num_rows:
-            self.last = table.slice(table.num_rows - 1), events.take(np.array([len(events) - 1]))
-        rng = draws(self.settings.seed, "dirt", (self.num_slices << 8) + self.number)
+        self.last = events[-1:]
+        rng = draws(self.settings.seed, "dirt", (self.num_written << 8) + self.number)
         spoilt = spoil(_frame(table), self.source, self.settings.dirt, rng, times_as_text=self.is_text)
-        self._note_spoilt(self.num_rows + 1 + spoilt.row, spoilt.kind)
+        self._note_spoilt(self.num_written + 1 + spoilt.row, spoilt.kind)
         return spoilt.table.to_arrow(), events.take(spoilt.origin)
 
     def _note(self, events: Events) -> None:
-        self.truth.append(pa.table({"customer": events["customer"], "visit": events["visit"]}))
-        self.num_rows += len(events)
+        self.truth.append(pa.table({"customer": events["customer"], "visit": events["visit"].astype(np.int32)}))
+        self.num_written += len(events)
 
     def _note_spoilt(self, rows: np.ndarray, kinds: list[str]) -> None:
         columns = {"source": [self.name] * len(kinds), "row": rows, "reason": [REASONS[kind] for kind in kinds]}

@@ -133,7 +133,7 @@ def _messages(events: Events, texts: Texts) -> pa.Table:
             "sent_at": _time(events),
             "campaign": texts.item(events),
             "medium": _choice(events["medium"], MEDIA),
-            "coupon": pa.array(events["quantity"] > 0),
+            "kind": _choice(events["quantity"], ("message", "message_with_coupon")),
         }
     )
 
