@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from training.evaluation.compared import of_probabilities, of_rankings
 from training.evaluation.plots import TimeSpan
-from training.evaluation.report import IntentResults, RankingResults, ReportContents, Story
+from training.evaluation.report import ReportContents, Story
 from training.sequences.history import History, offsets_of
 from training.sequences.split import DAY
 
@@ -71,7 +72,6 @@ def report_contents(*, model_ndcg: float = 0.26, model_skill: float = 4.0, num_c
     return ReportContents(
         name="demo",
         created="2026-01-05 14:12 UTC",
-        seed=seed,
         store={
             "counts": {"read": 1_477_998, "kept": 1_477_944, "quarantined": 54, "customers": 2469, "items": 69024},
             "reasons": {"unreadable price": 49, "exact repeat": 5},
@@ -95,8 +95,23 @@ def report_contents(*, model_ndcg: float = 0.26, model_skill: float = 4.0, num_c
             }
             for epoch in range(8)
         ],
-        ranking=RankingResults("What is in the next basket within 28 days?", ranking, {"buy_again": "count with half-life 120 days"}),
-        intent=IntentResults("Who buys within 7 days?", labels, probabilities, {"boosted_trees": "130 trees of 15 leaves"}),
+        comparisons=[
+            of_rankings(
+                "What is in the next basket within 28 days?",
+                np.arange(num_customers),
+                ranking,
+                {"buy_again": "count with half-life 120 days"},
+                seed=seed,
+            ),
+            of_probabilities(
+                "Who buys within 7 days?",
+                np.arange(num_customers),
+                labels,
+                probabilities,
+                {"boosted_trees": "130 trees of 15 leaves"},
+                seed=seed,
+            ),
+        ],
         stories=[
             Story(
                 customer="1228",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from helpers_commands import MODULES, Commands, run_at_once
 
 TRAIN = ("data=events", "store=store", "out=made", "data.split.horizon_days=14", "trainer.enable_progress_bar=false")
@@ -42,7 +43,7 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
         "trainer.max_epoch; did you mean max_epochs? --help",
     ),
     "a misspelt setting of the log": ("run", ["data=events", "data.splt=1"], "received data.splt; did you mean split?"),
-    "no such log": ("run", ["data=nosuchlog"], "expected data=complete_journey|events|taobao|tmall, received data=nosuchlog; choose one"),
+    "no such log": ("run", ["data=nosuchlog"], "expected data=*|events|*, received data=nosuchlog; choose one"),
     "no such objective": (
         "run",
         ["objective=[intnt]"],
@@ -78,6 +79,74 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "preprocess: no such log": ("preprocess", ["data=event"], "expected data=*, received data=event; did you mean events?"),
     "export: a misspelt setting": ("export", ["run=run", "golden_customer=3"], "received golden_customer; did you mean golden_customers?"),
     "export: no run": ("export", [], "expected run=FOLDER, received none; for example run=runs/demo"),
+}
+
+# Settings that can be composed, but mean nothing
+
+SETTINGS_OF = {
+    "a name that the optimiser lacks": (
+        ["+optimiser.x=1"],
+        "expected a setting of optimiser (learning_rate, warmup_steps, weight_decay), received optimiser.x; leave it out",
+    ),
+    "a name that the optimiser needs": (
+        ["~optimiser.warmup_steps"],
+        "expected a value for optimiser.warmup_steps, received none; set optimiser.warmup_steps=VALUE",
+    ),
+    "a name that an objective lacks": (
+        ["+objectives.intent.x=1"],
+        "expected a setting of objectives.intent (*), received objectives.intent.x;",
+    ),
+    "what an objective gets from the log": (["+objectives.intent.facts=1"], "received objectives.intent.facts; leave it out"),
+    "a name that moments lack": (["+moments.x=1"], "expected a setting of moments (cold_start, per_customer), received moments.x;"),
+    "a name that the encoder lacks": (["+encoder.x=1"], "expected a setting of encoder (*), received encoder.x;"),
+    "a name that nothing takes": (["+patiance=1"], "expected a setting (*), received patiance; did you mean patience?"),
+    "no such class": (
+        ["encoder._target_=training.models.rnn.RNN"],
+        "expected encoder._target_ to name a class, received 'training.models.rnn",
+    ),
+    "no class at all": (["+objectives.third.weight=1"], "expected objectives.third._target_ to name a class, received None"),
+    "no learning rate": (["optimiser.learning_rate=null"], "expected optimiser.learning_rate to be a number from 0.0 on, received None;"),
+    "no horizon": (["data.split.horizon_days=null"], "expected data.split.horizon_days to be a number above 0.0, received None;"),
+    "no horizon of intent": (
+        ["data.intent_horizon_days=null"],
+        "expected data.intent_horizon_days to be a number above 0.0, received None;",
+    ),
+    "a letter as a weight": (["objectives.intent.weight=x"], "expected objectives.intent.weight to be a number from 0.0 on, received 'x';"),
+    "a letter as a chance": (["moments.cold_start=x"], "expected moments.cold_start to be a number from 0.0 to 1.0, received 'x';"),
+    "no moment in so many": (
+        ["objectives.next_item.every=0"],
+        "expected objectives.next_item.every to be a whole number from 1 on, received 0;",
+    ),
+    "half an answer": (
+        ["objectives.next_item.top_k=0.5"],
+        "expected objectives.next_item.top_k to be a whole number from 1 on, received 0.5;",
+    ),
+    "no heads": (["encoder.num_heads=0"], "expected encoder.num_heads to be a whole number from 1 on, received 0;"),
+    "a seed that is too long": (["seed=99999999999999999999"], "expected seed to be a whole number from 0 to 2147483647, received 9999"),
+    "no place": (["out=null"], "expected out to be a text, received None;"),
+    "no item": (["categories=[event]"], "expected item and event among categories, received event; add item"),
+    "a text for a list": (
+        ["categories=item"],
+        "expected categories to be a list of names, written [a,b], of one or more, received 'item';",
+    ),
+    "a text for the events": (
+        ["data.next_item_events=purchase"],
+        "expected data.next_item_events to be a list of names, *, received 'purchase';",
+    ),
+    "no events": (["data.intent_events=[]"], "expected data.intent_events to be a list of names, *, received [];"),
+    "a text for the split": (["data.split=time"], "expected data.split to be settings of its own, received 'time';"),
+    "a text for an objective": (["objectives.intent=yes"], "expected objectives.intent._target_ to name a class, received None;"),
+    "a misspelt field": (["numbers=[prise]"], "expected numbers to name fields of kind number (*), received prise; did you mean price?"),
+    "a field that nobody declared": (["numbers=[basket_weight]"], "received basket_weight; correct it, or declare it under data.fields"),
+    "a field of another kind": (["numbers=[brand]"], "expected numbers to name fields of kind number (*), received brand, a category;"),
+}
+TYPOS |= {name: ("run", [*TRAIN, *overrides], expected) for name, (overrides, expected) in SETTINGS_OF.items()}
+TYPOS |= {
+    "export: fewer answers than none": (
+        "export",
+        ["run=run", "golden_customers=-1"],
+        "expected golden_customers to be a whole number from 0 on, received -1; correct it",
+    ),
 }
 
 # What is there, but can't be used
@@ -167,6 +236,30 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, list[str], str]] = {
         ["run=run"],
         "expected a checkpoint in run/checkpoints/best.ckpt, found a damaged file; train the run anew with force=true",
     ),
+    "a file where the run would go": (
+        lambda folder: (folder / "made").write_text("mine"),
+        "run",
+        list(TRAIN),
+        "expected a run or nothing in made, found other files; choose another place with out=FOLDER",
+    ),
+    "other files where the run would go": (
+        nothing,
+        "run",
+        [*TRAIN, "out=store"],
+        "expected a run or nothing in store, found other files; choose another place with out=FOLDER",
+    ),
+    "a place where nothing can be written": (
+        nothing,
+        "run",
+        [*TRAIN, "out=/proc/made"],
+        "expected a place to write /proc/made/config.yaml to, received *; choose another with out=FOLDER",
+    ),
+    "a folder in a file, for the artifact": (
+        lambda folder: (folder / "file").write_text("mine"),
+        "export",
+        ["run=run", "out=file/made"],
+        "expected a place to write file/made to, received Not a directory (*); choose another with out=FOLDER",
+    ),
     "other files where the artifact would go": (
         nothing,
         "export",
@@ -217,7 +310,8 @@ def test_each_command_ends_so_in_a_python_of_its_own(folder: Path) -> None:
 
 
 def test_programmers_errors_keep_their_stack_trace(commands: Commands, folder: Path) -> None:
-    (folder / "run" / "config.yaml").write_bytes(b"\xff")  # not a mistake of the user's, but a file that we wrote ourselves
+    path = folder / "run" / "checkpoints" / "last.ckpt"  # not a mistake of the user's, but a file that we wrote ourselves
+    torch.save({**torch.load(path, weights_only=True), "config": {}}, path)
     outcome = commands.run("training.run", *TRAIN, "out=run", folder=folder)
     assert outcome.code == 1
     assert "Traceback" in outcome.err

@@ -79,13 +79,13 @@ def test_a_log_can_not_write_markup(page: str) -> None:
 
 
 def test_a_log_without_intent_has_no_such_section() -> None:
-    page = render(replace(report_contents(), intent=None, stories=(), metrics=()))
+    page = render(replace(report_contents(), comparisons=report_contents().comparisons[:1], stories=(), metrics=()))
     assert "AUROC" not in page
     assert first_line(page).startswith("The model beats every baseline on NDCG@10")
 
 
 def test_it_is_written_whole_even_with_nothing_to_compare(tmp_path: Path) -> None:
-    write_report(tmp_path / "run" / "report.html", replace(report_contents(), ranking=None, intent=None))
+    write_report(tmp_path / "run" / "report.html", replace(report_contents(), comparisons=()))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
     written = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert first_line(written).startswith("This run has nothing to compare")

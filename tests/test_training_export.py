@@ -13,7 +13,7 @@ from helpers_training import composed
 
 from serving.contract import read_contract
 from training import export as exporting
-from training.errors import ArtifactError, StoreError
+from training.errors import ArtifactError, ConfigError, StoreError
 from training.export import export
 from training.sequences.store import SequenceStore
 
@@ -157,8 +157,10 @@ def test_an_artifact_of_another_checkpoint_is_replaced(run: Path) -> None:
     assert {path.name for path in run.iterdir() if path.name.startswith("artifact")} == {"artifact"}
 
 
-@pytest.mark.parametrize("reason", [KeyboardInterrupt, OSError, AssertionError])
-def test_an_interrupted_export_leaves_no_artifact(run: Path, monkeypatch: pytest.MonkeyPatch, reason: type[BaseException]) -> None:
+@pytest.mark.parametrize(("reason", "error"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, ConfigError), (TypeError, TypeError)])
+def test_an_interrupted_export_leaves_no_artifact(
+    run: Path, monkeypatch: pytest.MonkeyPatch, reason: type[BaseException], error: type[BaseException]
+) -> None:
     before = contents(run)
 
     def interrupt(_parts: object, path: Path) -> None:
@@ -166,7 +168,7 @@ def test_an_interrupted_export_leaves_no_artifact(run: Path, monkeypatch: pytest
         raise reason
 
     monkeypatch.setattr(exporting, "write_graph", interrupt)
-    with pytest.raises(reason):
+    with pytest.raises(error):
         exported(run)
     assert contents(run) == before
     assert not list(run.glob("artifact*"))
@@ -196,6 +198,21 @@ def other_store(run: Path) -> None:
     torch.save({**content, "store": "0" * 64}, run / "checkpoints" / "best.ckpt")
 
 
+@pytest.mark.usefixtures("quick")
+def test_how_long_it_took_is_known_though_the_end_was_cut(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    seconds = json.loads((run / "summary.json").read_text())["seconds"]
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "_note_seconds", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            exported(run)
+    took = json.loads((exported(run) / "contract.json").read_text())["seconds"]
+    assert took > 0
+    assert json.loads((run / "summary.json").read_text())["seconds"] == {**seconds, "export": took}
+
+
 REFUSED = {
     "not finished": (
         lambda run: (run / "summary.json").unlink(),
@@ -204,10 +221,10 @@ REFUSED = {
     ),
     "no checkpoint": (lambda run: (run / "checkpoints" / "best.ckpt").unlink(), ArtifactError, "expected a finished run in .*small, found"),
     "damaged": (cut_short, ArtifactError, r"expected a checkpoint in .*best\.ckpt, found a damaged file; train the run anew"),
-    "other store": (other_store, StoreError, "expected .* as it was when .*small was trained, found another log in it; train anew"),
+    "other store": (other_store, StoreError, "expected .* as it was when .*small was trained, found another log in it; choose another"),
     "other files": (
         lambda run: (run / "artifact").mkdir() or (run / "artifact" / "cat.jpg").write_text("miaow"),
-        ArtifactError,
+        ConfigError,
         "found other files",
     ),
 }

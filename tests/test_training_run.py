@@ -9,6 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +26,8 @@ from training import export, results
 from training import run as running
 from training.cli import one_line
 from training.errors import ConfigError, DeviceError, RevisitError, StoreError
+from training.files import sha256, write_json
+from training.objectives.next_item import NextItem
 from training.run import run
 from training.sequences.split import DAY
 from training.sequences.store import SequenceStore
@@ -177,12 +182,20 @@ def untrained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run(config)
 
 
+LONG = 100_000.0
+
+
+def began_long_ago(elapsed: running.Elapsed) -> None:
+    elapsed.earlier, elapsed.began = LONG, time.perf_counter()
+
+
 @pytest.mark.parametrize("where", ["in the first epoch", "by the user in a later epoch", "while results are written"])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     small_store: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     config = train_config(small_store, tmp_path / "small", *WITH_DROPOUT)
     with monkeypatch.context() as patch:
+        patch.setattr(running.Elapsed, "__init__", began_long_ago)
         if where == "while results are written":
             cut_results(patch)
         elif where == "in the first epoch":
@@ -201,6 +214,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
         assert_same_weights(checkpoint(out, name), checkpoint(uninterrupted, name))
     for figures in ("ranking", "intent", "best_epoch"):
         assert summary(out)[figures] == summary(uninterrupted)[figures]
+    assert (summary(out)["seconds"]["train"] > LONG) == (where != "in the first epoch")  # without a checkpoint all begins anew
     assert not list(out.rglob("*.partial"))
 
 
@@ -251,15 +265,68 @@ def test_force_with_a_mistake_leaves_the_old_run(
     assert files(small_run) == before
 
 
-def test_a_run_never_goes_on_with_another_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = make_store(tmp_path, shop_rows(num_customers=24, seed=1))
+@pytest.mark.parametrize("finished", [False, True], ids=["interrupted", "finished"])
+def test_a_run_is_never_taken_for_one_of_another_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
+    store, out = make_store(tmp_path, shop_rows(num_customers=24, seed=1)), tmp_path / "run"
     with monkeypatch.context() as patch:
-        cut_training(patch, epoch=1, batch=0)
-        with pytest.raises(PowerCutError):
-            make_run(store, tmp_path / "run")
+        if not finished:
+            cut_training(patch, epoch=1, batch=0)
+        with nullcontext() if finished else pytest.raises(PowerCutError):
+            make_run(store, out)
     make_store(tmp_path, shop_rows(num_customers=24, seed=2))
-    with pytest.raises(StoreError, match="as it was when this run began, found another log in it; start anew with force=true"):
-        make_run(store, tmp_path / "run")
+    write_json(out / "artifact" / "contract.json", {"checkpoint": {"sha256": sha256(out / "checkpoints" / "best.ckpt")}})
+    before = files(out)
+    again = [partial(make_run, store, out)]
+    again += [partial(export.export, composed("export", [f"run={out}"]))] if finished else []
+    for command in again:
+        with pytest.raises(StoreError, match=r"as it was when .*run was trained, found another log in it; choose another name=\.\.\. or f"):
+            command()
+    assert files(out) == before
+
+
+CHANGES_NOTHING = ["trainer.enable_progress_bar=true", "data.path=moved.csv", "+data.caveat=new", "+data.install=pip", "data.sources={}"]
+
+
+@pytest.mark.parametrize("override", [*CHANGES_NOTHING, "store"])
+def test_what_changes_nothing_may_differ_when_a_run_is_called_again(
+    small_store: Path, small_run: Path, tmp_path: Path, override: str
+) -> None:
+    out, before = shutil.copytree(small_run, tmp_path / "moved"), files(small_run)
+    store = shutil.copytree(small_store, tmp_path / "store") if override == "store" else small_store
+    make_run(store, out, "max_events=60", *([] if override == "store" else [override]))
+    assert files(out) == before
+
+
+def test_what_a_failure_left_before_the_first_checkpoint_binds_nobody(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_training(patch, epoch=0, batch=1)
+        with pytest.raises(PowerCutError):
+            make_run(small_store, tmp_path / "run", "dim=8")
+    assert (tmp_path / "run" / "config.yaml").exists()
+    out = make_run(small_store, tmp_path / "run", "dim=4", "trainer.max_epochs=1")
+    assert checkpoint(out, "best")["config"]["dim"] == 4
+    assert len(list((out / "tensorboard").glob("events*"))) == 1
+
+
+@pytest.mark.parametrize("method", ["loss", "judge", "predict"])
+def test_what_fails_on_any_batch_fails_before_anything_is_written(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise PowerCutError
+
+    monkeypatch.setattr(NextItem, method, fail)
+    with pytest.raises(PowerCutError):
+        make_run(small_store, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_log_lacks_is_said(small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        make_run(small_store, tmp_path / "run", "trainer.max_epochs=1", "categories=[item,event,channel]")
+    assert "has no channel, dwell_seconds: the model does without" in caplog.text
 
 
 # Several processes
@@ -337,7 +404,10 @@ SHORT = {
         "expected optimiser.learning_rate to be a number from 0.0 on, rec.* 'fast'",
     ),
     "a number out of range": (["customers_per_batch=0"], "expected customers_per_batch to be a whole number from 1 on, received 0"),
-    "a misspelt setting of the split": (["+data.split.horizn_days=3"], "expected data.split to hold kind, .*, received horizn_days"),
+    "a misspelt setting of the split": (
+        ["+data.split.horizn_days=3"],
+        r"expected a setting of data.split \(horizon_days, .*\), received data.split.horizn_days; did you mean horizon_days\?",
+    ),
     "horizon of intent over the window": (["data.split.horizon_days=5"], "expected a validation window that holds the 7 days"),
     "a horizon over the end of the log": (["data.split.test_cutoff=2024-05-27"], "expected a test window that holds the 7 days"),
     "everybody comes back": (["data.split.horizon_days=45", "data.intent_horizon_days=45"], r"found \d+ of \d+; set the cutoffs or data"),
@@ -348,8 +418,8 @@ SHORT = {
     "a small catalogue": (["objectives.next_item.top_k=31"], "expected at least top_k=31 items to recommend, found 30; set"),
     "horizon over the log": (["data.split.horizon_days=400"], "expected first event < validation cutoff < test cutoff <= last event"),
     "no such event": (["data.next_item_events=[purchse]"], r"expected event names of this log \(purchase, view\), received purchse"),
-    "no such split": (["data.split.kind=randomly"], "expected split.kind time or leave_one_out, received 'randomly'"),
-    "a number as a category": (["categories=[item,event,price]"], "expected price to be of kind category, the store says number"),
+    "no such split": (["data.split.kind=randomly"], "expected data.split.kind to be time or leave_one_out, received 'randomly'"),
+    "a number as a category": (["categories=[item,event,price]"], "expected categories to .* kind category .*, received price, a number"),
     "no GPU": (["trainer=gpu"], "expected a CUDA GPU for trainer=gpu, found none; use trainer=cpu"),
 }
 

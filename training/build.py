@@ -16,7 +16,6 @@ from training.models.facts import Facts
 from training.models.features import Features
 from training.models.model import SequenceModel
 from training.module import SequenceModule
-from training.objectives.intent import Intent
 from training.objectives.objective import Objective
 from training.sequences.datamodule import SequenceData, num_batches
 from training.sequences.questions import Questions
@@ -44,6 +43,7 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     facts = Facts.of(store, store.vocabularies, split.train_until)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
+    _check_outputs(objectives)
     features = Features(
         categories=fields.categories,
         numbers=fields.numbers,
@@ -59,7 +59,7 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     batches = num_batches(int(np.count_nonzero(facts.training.num_events)), config.customers_per_batch)
     module = SequenceModule(
         model,
-        judged_by=judged_by(split, objectives),
+        judged_by=[name for name, objective in objectives.items() if not objective.why_not_judged(split)],
         **_plain(config.optimiser),
         total_steps=batches * config.trainer.max_epochs,
         seed=config.seed,
@@ -67,9 +67,10 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
     return Parts(store, split, facts, model, questions, data, module)
 
 
-def judged_by(split: Split, objectives: Mapping[str, Objective]) -> list[str]:
-    """The objectives whose answers can be judged. Under leave-one-out a window ends with its answer: "nobody came" is never seen."""
-    return [name for name, objective in objectives.items() if split.kind == "time" or not isinstance(objective, Intent)]
+def _check_outputs(objectives: Mapping[str, Objective]) -> None:
+    names = [output.name for objective in objectives.values() for output in objective.outputs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"expected each answer from one objective, received {', '.join(twice)} from several; leave one out")
 
 
 def make_trainer(config: DictConfig, **options: object) -> pl.Trainer:

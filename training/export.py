@@ -32,15 +32,14 @@ from training.files import check_replaceable, replacing_folder, sha256, write_js
 from training.golden import golden_cases
 from training.layout import BEST, CONTRACT, SUMMARY
 from training.models.model import SequenceModel
-from training.objectives.intent import Intent
-from training.objectives.next_item import NextItem
+from training.objectives.objective import Output
 from training.sequences.batch import Batch
-from training.sequences.split import DAY
 from training.sequences.store import SequenceStore
 
 FORMAT, VERSION = "revisit-artifact", 1
 UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-01-01T00:00:00Z", "number": "as in the log"}
 REQUIRED = ("item", "event", "timestamp")
+SERVED = ("item_id", "item_score", "purchase_probability")  # what serving passes on to callers
 
 console = Console(soft_wrap=True)
 
@@ -94,8 +93,12 @@ def _parts(checkpoint: dict[str, Any], store: SequenceStore, run: Path) -> Parts
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
     parts = build(settings, store)
-    if parts.model.objective(NextItem) is None or parts.model.objective(Intent) is None:
-        raise ArtifactError(f"expected a model with the objectives next_item and intent in {run}, found one without; train it with both")
+    answers = {output.name for output in _outputs(parts)}
+    if missing := [name for name in SERVED if name not in answers]:
+        raise ArtifactError(
+            f"expected a model with the objectives next_item and intent in {run}, found one that does not answer {', '.join(missing)}; "
+            "train it with both"
+        )
     parts.module.load_state_dict(checkpoint["state_dict"])
     parts.model.eval()
     return parts
@@ -120,8 +123,6 @@ def write_graph(parts: Parts, path: Path) -> None:
     """Export to ONNX, every size dynamic: events, customers."""
     fields, example = parts.questions.fields, _example(parts)
     servable = Servable(parts.model, fields).eval()
-    with torch.inference_mode():
-        names = list(parts.model(example))
     inputs = (*example.fields.values(), example.offsets, example.now)
     dynamic = {"inputs": tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)}
     with without_chatter():
@@ -131,7 +132,7 @@ def write_graph(parts: Parts, path: Path) -> None:
             dynamo=True,
             dynamic_shapes=dynamic,
             input_names=[*fields, "offsets", "now"],
-            output_names=names,
+            output_names=[output.name for output in _outputs(parts)],
             verbose=False,
         )
     assert program is not None
@@ -160,9 +161,7 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         field: {"file": f"vocabulary/{field}.parquet", "sha256": sha256(folder / f"vocabulary/{field}.parquet"), "size": vocabulary.size}
         for field, vocabulary in parts.store.vocabularies.items()
     }
-    next_item, intent = parts.model.objective(NextItem), parts.model.objective(Intent)
-    assert next_item is not None
-    assert intent is not None
+    terms = {name: value for objective in parts.model.objectives.values() for name, value in objective.terms.items()}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -171,20 +170,10 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         "model": {"file": "model.onnx", "sha256": sha256(folder / "model.onnx")},
         "checkpoint": {"sha256": checkpoint},
         "max_events": parts.questions.max_events,
-        "top_k": next_item.top_k,
         "tolerance": tolerance,
-        "purchase_horizon_days": intent.horizon / DAY,
+        **terms,
         "inputs": [_input(parts, field) for field in parts.questions.fields],
-        "outputs": [
-            {"name": "item_id", "dtype": "int64", "shape": ["batch", next_item.top_k], "unit": "id", "vocabulary": "item"},
-            {
-                "name": "item_score",
-                "dtype": "float32",
-                "shape": ["batch", next_item.top_k],
-                "unit": "natural logarithm of a probability",
-            },
-            {"name": "purchase_probability", "dtype": "float32", "shape": ["batch"], "unit": "probability"},
-        ],
+        "outputs": [_output(output) for output in _outputs(parts)],
         "vocabularies": vocabularies,
         "golden": {"file": "golden.json", "sha256": sha256(folder / "golden.json")},
         "versions": {package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
@@ -196,6 +185,16 @@ def _input(parts: Parts, field: str) -> dict[str, Any]:
     dtype = {"category": "int64", "time": "int64", "number": "float32"}[kind]
     entry = {"name": field, "kind": kind, "dtype": dtype, "unit": UNITS[kind], "required": field in REQUIRED}
     return entry | ({"vocabulary": field} if kind == "category" else {}) | ({"minimum": 0.0} if field in NEVER_NEGATIVE else {})
+
+
+def _outputs(parts: Parts) -> list[Output]:
+    """What every objective answers, in the order of the graph's outputs."""
+    return [output for objective in parts.model.objectives.values() for output in objective.outputs]
+
+
+def _output(output: Output) -> dict[str, Any]:
+    entry = {"name": output.name, "dtype": output.dtype, "shape": ["batch", *output.shape], "unit": output.unit}
+    return entry | ({"vocabulary": output.vocabulary} if output.vocabulary else {})
 
 
 def _example(parts: Parts) -> Batch:

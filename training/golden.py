@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from training.build import Parts
+from training.objectives.objective import Output
 from training.sequences.history import History, keep_last, offsets_of, take
 from training.sequences.questions import Questions
 from training.sequences.split import DAY
@@ -52,12 +53,16 @@ def answer(parts: Parts, events: dict[str, list[Any]], now: int) -> dict[str, An
     parts.model.eval()
     with torch.inference_mode():
         answers = parts.model(questions.ask(np.array([0]), np.array([now]), np.array([1])))
-    keys = parts.store.vocabularies["item"].keys
-    return {
-        "item": [keys[item] for item in answers["item_id"][0].tolist()],
-        "item_score": answers["item_score"][0].tolist(),
-        "purchase_probability": float(answers["purchase_probability"][0]),
-    }
+    outputs = [output for objective in parts.model.objectives.values() for output in objective.outputs]
+    return dict(_recorded(parts, output, answers[output.name][0]) for output in outputs)
+
+
+def _recorded(parts: Parts, output: Output, answer: torch.Tensor) -> tuple[str, Any]:
+    """Keys for ids: they are what a caller receives."""
+    if not output.vocabulary:
+        return output.name, answer.tolist()
+    keys = parts.store.vocabularies[output.vocabulary].keys
+    return output.name.removesuffix("_id"), [keys[index] for index in answer.tolist()]
 
 
 def encode(parts: Parts, events: dict[str, list[Any]]) -> History:

@@ -1,10 +1,12 @@
 """One small batch through all that training will ask of a model, before anything is written: what fails here leaves nothing behind."""
 
 import torch
+from torch import Tensor
 
 from training.build import Parts
+from training.objectives.objective import Output
 
-NUM_CUSTOMERS = 4
+NUM_CUSTOMERS = 2
 
 
 def rehearse(parts: Parts, *, num_ranks: int) -> None:
@@ -21,4 +23,12 @@ def rehearse(parts: Parts, *, num_ranks: int) -> None:
             for name, objective in parts.model.objectives.items():
                 objective.loss(context, batch.labels[name])
                 objective.judge(context, batch.labels[name])
-                objective.predict(context)
+                _check_answers(objective.predict(context), objective.outputs, num_questions=len(batch.now))
+
+
+def _check_answers(answers: dict[str, Tensor], declared: list[Output], *, num_questions: int) -> None:
+    """What an objective answers must be what it declares: the contract is made of that."""
+    assert list(answers) == [output.name for output in declared], (list(answers), declared)
+    for output in declared:
+        answer = answers[output.name]
+        assert (tuple(answer.shape), str(answer.dtype)) == ((num_questions, *output.shape), f"torch.{output.dtype}"), (answer, output)

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from training.build import Parts
-from training.evaluation.comparison import IntentResult, RankingResult
+from training.evaluation.compared import Comparison
 from training.evaluation.plots import TimeSpan
-from training.evaluation.report import IntentResults, RankingResults, ReportContents, Story, write_report
-from training.showcase import Shown, intent_horizon_days
+from training.evaluation.report import ReportContents, Story, write_report
+from training.showcase import Shown
 
 NUM_STEPS = 4
 
@@ -22,8 +22,7 @@ def write_run_report(
     path: Path,
     config: DictConfig,
     parts: Parts,
-    ranking: RankingResult | None,
-    intent: IntentResult | None,
+    compared: Sequence[Comparison],
     shown: Sequence[Shown],
     summary: Mapping[str, Any],
     *,
@@ -33,13 +32,11 @@ def write_run_report(
     contents = ReportContents(
         name=config.name,
         created=summary["finished"],
-        seed=config.seed,
         store=parts.store.meta,
         timestamps=parts.store.columns["timestamp"],
         spans=_spans(parts),
         metrics=read_curve(curve),
-        ranking=RankingResults(_ranking_question(parts), ranking.metrics, ranking.settings) if ranking else None,
-        intent=IntentResults(_intent_question(parts, intent), intent.bought, intent.probabilities, intent.settings) if intent else None,
+        comparisons=compared,
         stories=[_story(customer) for customer in shown],
         environment=_environment(summary),
     )
@@ -61,17 +58,6 @@ def _spans(parts: Parts) -> list[TimeSpan]:
         TimeSpan("validation", int(validation.now[validation.asked].min()), int(validation.until[validation.asked].max())),
         TimeSpan("test", int(test.now[test.asked].min()), int(test.until[test.asked].max())),
     ]
-
-
-def _ranking_question(parts: Parts) -> str:
-    when = f"on {_date(int(parts.split.test.now[0]) + 1)}" if parts.split.kind == "time" else "right after the last step but one"
-    return f"Asked {when}: which items will the customer's next basket hold? Items bought before stay in the ranking."
-
-
-def _intent_question(parts: Parts, intent: IntentResult) -> str:
-    moment = _date(int(parts.split.test.now[0]) + 1)
-    did = f"{100 * intent.bought.mean():.1f} % of {len(intent.bought):,} did"
-    return f"Asked on {moment}: will the customer buy within {intent_horizon_days(parts):g} days? {did}."
 
 
 def _story(shown: Shown) -> Story:

@@ -54,7 +54,7 @@ def run(config: DictConfig) -> Path:
     torch.set_flush_denormal(True)  # numbers too small to matter cost a CPU fifty times what others do
     elapsed = Elapsed()
     parts = build(config, store)
-    check_answerable(store, parts.split, parts.model.objectives, judged_by=parts.module.judged_by)
+    check_answerable(store, parts.split, parts.model.objectives)
     trainer = trainer_for(config, out, store, elapsed)
     rehearse(parts, num_ranks=trainer.world_size)
     if trainer.is_global_zero:  # of several processes one writes

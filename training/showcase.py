@@ -1,6 +1,6 @@
 """A few customers with names: their last events, what was predicted for them and what came."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,12 +9,11 @@ import torch
 from omegaconf import DictConfig
 
 from training.build import Parts
-from training.evaluation.comparison import IntentResult, RankingResult
+from training.evaluation.compared import Comparison
 from training.objectives.intent import Intent
 from training.objectives.next_item import NextItem
 from training.sequences.future import Future
 from training.sequences.history import History, keep_last, take
-from training.sequences.split import DAY
 
 NUM_LAST_EVENTS = 12
 NUM_PREDICTED = 10
@@ -42,9 +41,9 @@ class Shown:
         return asdict(self)
 
 
-def showcase(config: DictConfig, parts: Parts, ranking: RankingResult | None, intent: IntentResult | None) -> list[Shown]:
+def showcase(config: DictConfig, parts: Parts, compared: Mapping[str, Comparison]) -> list[Shown]:
     """Customers drawn by the seed alone from those with some history whom something followed: not the ones that flatter."""
-    next_item = parts.model.objective(NextItem)
+    next_item, ranking, intent = parts.model.objective(NextItem), compared.get(NextItem.section), compared.get(Intent.section)
     if ranking is None or next_item is None:
         return []
     enough = ranking.customers[History.at(parts.store, parts.split.test.now).num_events[ranking.customers] >= MIN_EVENTS]
@@ -53,7 +52,7 @@ def showcase(config: DictConfig, parts: Parts, ranking: RankingResult | None, in
     return [show(parts, int(position), next_item, intent) for position in chosen]
 
 
-def show(parts: Parts, position: int, next_item: NextItem, intent: IntentResult | None) -> Shown:
+def show(parts: Parts, position: int, next_item: NextItem, intent: Comparison | None) -> Shown:
     """What is known and said of the customer at `position` at the test moment."""
     now = parts.split.test.now[position]
     history = keep_last(History.at(take(parts.store, np.array([position])), now), parts.questions.max_events)
@@ -62,7 +61,7 @@ def show(parts: Parts, position: int, next_item: NextItem, intent: IntentResult 
     future = Future.after(
         parts.store, kinds=next_item.kinds, now=np.array([now]), owner=np.array([position]), until=parts.split.test.until[[position]]
     )
-    chances, bought = _intent(intent, position)
+    (chances, bought), asked = _intent(intent, position), parts.model.objective(Intent)
     return Shown(
         customer=parts.store.customers[position],
         now=int(now),
@@ -72,7 +71,7 @@ def show(parts: Parts, position: int, next_item: NextItem, intent: IntentResult 
         taken=[_item(parts, int(item)) for item in future.items(whole_window=False)[0]],
         purchase_probability=chances,
         bought=bought,
-        horizon_days=intent_horizon_days(parts),
+        horizon_days=asked.horizon_days if asked else None,
     )
 
 
@@ -88,18 +87,13 @@ def item_name(parts: Parts, item: int) -> str:
     return (names[item] if item < len(names) else "") or vocabulary.keys[item]
 
 
-def intent_horizon_days(parts: Parts) -> float | None:
-    """The horizon of intent in days, where that is an objective."""
-    intent = parts.model.objective(Intent)
-    return intent.horizon / DAY if intent is not None else None
-
-
-def _intent(result: IntentResult | None, position: int) -> tuple[dict[str, float], bool | None]:
+def _intent(result: Comparison | None, position: int) -> tuple[dict[str, float], bool | None]:
     """Who gave which chance to the customer at `position`, and whether they bought; nothing where they were not asked."""
     if result is None or position not in result.customers:
         return {}, None
     place = int(np.flatnonzero(result.customers == position)[0])
-    return {name: float(values[place]) for name, values in result.probabilities.items()}, bool(result.bought[place])
+    chances = {name: float(result.columns[f"purchase_probability_{name}"][place]) for name in result.figures}
+    return chances, bool(result.columns["bought"][place])
 
 
 def _item(parts: Parts, item: int) -> dict[str, Any]:

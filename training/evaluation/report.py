@@ -13,39 +13,10 @@ import numpy as np
 from markupsafe import Markup
 
 from training.evaluation import plots
-from training.evaluation.outcomes import reliability
+from training.evaluation.compared import Comparison
 from training.evaluation.plots import TimeSpan
-from training.evaluation.verdict import (
-    INTENT_METRICS,
-    RANKING_METRICS,
-    Contest,
-    contestant_name,
-    intent_contest,
-    metric_name,
-    ranking_contest,
-    signed,
-    verdict_lines,
-)
+from training.evaluation.verdict import contestant_name, metric_name, signed, verdict_lines
 from training.files import write_text
-
-
-@dataclass(frozen=True)
-class RankingResults:
-    """question: in words. per_customer: {contestant: {metric: [customers]}}, one of them "model". settings: {baseline: what was chosen}."""
-
-    question: str
-    per_customer: Mapping[str, Mapping[str, np.ndarray]]
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class IntentResults:
-    """question: in words. labels: bool [customers]. probabilities: {contestant: [customers]}, one of them "model". settings as above."""
-
-    question: str
-    labels: np.ndarray
-    probabilities: Mapping[str, np.ndarray]
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,18 +37,15 @@ class ReportContents:
 
     store: store.json. timestamps: µs of all events [N]. spans: training, validation and test on the time line. metrics: a row an epoch with
     `epoch` and numbers named `train/<metric>` and `validation/<metric>`. environment: {what: value}, versions, hardware, seed, seconds.
-    Ranking or intent may be left out where a log can't ask for it.
     """
 
     name: str
     created: str
-    seed: int
     store: Mapping[str, Any]
     timestamps: np.ndarray
     spans: Sequence[TimeSpan]
     metrics: Sequence[Mapping[str, float]] = ()
-    ranking: RankingResults | None = None
-    intent: IntentResults | None = None
+    comparisons: Sequence[Comparison] = ()
     stories: Sequence[Story] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,7 +57,7 @@ def write_report(path: str | Path, contents: ReportContents) -> None:
 
 def render(contents: ReportContents) -> str:
     """The report as one HTML text."""
-    sections = [part for part in (_ranking(contents), _intent(contents)) if part is not None]
+    contests = [comparison.contest for comparison in contents.comparisons if comparison.contest]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -100,9 +68,9 @@ def render(contents: ReportContents) -> str:
     environment.filters["words"] = contestant_name
     return environment.get_template("report.html.jinja").render(
         report=contents,
-        verdicts=verdict_lines([section.contest for section in sections]),
-        worst=min((section.contest.verdict.name.lower() for section in sections), default="none", key=_severity),
-        sections=sections,
+        verdicts=verdict_lines(contests),
+        worst=min(contest.verdict for contest in contests).name.lower() if contests else "none",
+        sections=[_section(comparison) for comparison in contents.comparisons],
         timeline=plots.timeline(contents.timestamps, contents.spans),
         curves=plots.training_curves(contents.metrics),
     )
@@ -115,10 +83,9 @@ class Section:
     title: str
     question: str
     meaning: str
-    contest: Contest
     columns: list[str]
     rows: list["Row"]
-    forest: Markup
+    forest: Markup | None
     calibration: list[Markup]
 
 
@@ -136,58 +103,32 @@ class Row:
     others: list[str]
 
 
-def _ranking(contents: ReportContents) -> Section | None:
-    results = contents.ranking
-    if results is None:
-        return None
-    contest = ranking_contest(results.per_customer, seed=contents.seed)
+def _section(comparison: Comparison) -> Section:
+    contest = comparison.contest
     return Section(
-        title="What they want next",
-        question=results.question,
-        meaning="NDCG@10 tells how near the top of ten recommendations stood what the customer then took: 1 is perfect, 0 nothing found. "
-        "HR@10 is the share of customers with at least one hit among ten. Every item of the catalogue competes.",
-        contest=contest,
-        columns=[metric_name(metric) for metric in RANKING_METRICS],
-        rows=_rows(contest, results.settings, RANKING_METRICS[1:]),
-        forest=plots.forest(contest),
-        calibration=[],
+        title=comparison.title,
+        question=comparison.question,
+        meaning=comparison.meaning,
+        columns=[metric_name(metric) for metric in comparison.shown],
+        rows=[_row(comparison, name) for name in comparison.figures],
+        forest=plots.forest(contest) if contest else None,
+        calibration=[plots.calibration(name, curve) for name, curve in comparison.calibration.items()],
     )
 
 
-def _intent(contents: ReportContents) -> Section | None:
-    results = contents.intent
-    if results is None:
-        return None
-    contest = intent_contest(results.labels, results.probabilities, seed=contents.seed)
-    return Section(
-        title="Whether they come back",
-        question=results.question,
-        meaning="AUROC is the chance that a customer who came back was given a higher probability than one who did not: 0.5 is a coin, 1 "
-        "is perfect. The calibration error is how far, on average, a stated probability is from what happened; for it and for the Brier "
-        "score, less is better.",
-        contest=contest,
-        columns=[metric_name(metric) for metric in INTENT_METRICS],
-        rows=_rows(contest, results.settings, INTENT_METRICS[1:]),
-        forest=plots.forest(contest),
-        calibration=[plots.calibration(name, reliability(results.labels, given)) for name, given in results.probabilities.items()],
+def _row(comparison: Comparison, name: str) -> Row:
+    """Without a contest there are no intervals: the metrics alone."""
+    value, *others = (f"{comparison.figures[name][metric]:.4f}" for metric in comparison.shown)
+    contestants = comparison.contest.contestants if comparison.contest else []
+    one = next((contestant for contestant in contestants if contestant.name == name), None)
+    difference = one.difference if one else None
+    return Row(
+        name=name,
+        settings=comparison.settings.get(name, ""),
+        value=value,
+        interval=f"{one.value.low:.4f} to {one.value.high:.4f}" if one else "",
+        difference=signed(difference.value) if difference else "",
+        difference_interval=f"{signed(difference.low)} to {signed(difference.high)}" if difference else "",
+        verdict=one.verdict.name.lower() if one and difference else "",
+        others=others,
     )
-
-
-def _rows(contest: Contest, settings: Mapping[str, str], others: Sequence[str]) -> list[Row]:
-    return [
-        Row(
-            name=one.name,
-            settings=settings.get(one.name, ""),
-            value=f"{one.value.value:.4f}",
-            interval=f"{one.value.low:.4f} to {one.value.high:.4f}",
-            difference=signed(one.difference.value) if one.difference else "",
-            difference_interval=f"{signed(one.difference.low)} to {signed(one.difference.high)}" if one.difference else "",
-            verdict=one.verdict.name.lower() if one.difference else "",
-            others=[f"{contest.figures[one.name][metric]:.4f}" for metric in others],
-        )
-        for one in contest.contestants
-    ]
-
-
-def _severity(verdict: str) -> int:
-    return ["loses", "level", "beats", "none"].index(verdict)

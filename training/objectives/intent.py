@@ -11,25 +11,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.baselines.intent import past_moments
+from training.errors import ConfigError
+from training.evaluation.compared import Comparison
+from training.evaluation.comparison import compare_intent
 from training.evaluation.outcomes import outcome_metrics
 from training.models.facts import Facts
 from training.models.rhythm import RHYTHM_SIZE
-from training.objectives.objective import Context, Objective
+from training.objectives.objective import Context, Objective, Output
 from training.sequences.future import Future
-from training.sequences.history import History
-from training.sequences.split import DAY
+from training.sequences.history import History, Log
+from training.sequences.split import DAY, Split
+from training.sequences.store import SequenceStore
 from training.settings import Count, Names, NotNegative, Positive, Share
+
+NOT_JUDGED = "Whether they come back is not judged: leave-one-out asks right before a step, so that everybody comes back."
 
 
 class Intent(Objective):
     """events: names of the events that count as buying. horizon_days: how soon is soon."""
 
-    headline = "auroc"
+    headline, section = "auroc", "intent"
 
     def __init__(self, *, events: Names, horizon_days: Positive, dim: Count, dropout: Share, weight: NotNegative, facts: Facts) -> None:
         super().__init__()
         self.weight = weight
         self.kinds = facts.event_ids(events)
+        self.horizon_days = horizon_days
         self.horizon = round(horizon_days * DAY)
         self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), nn.Dropout(dropout))
         self.head = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
@@ -62,6 +70,42 @@ class Intent(Objective):
     def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
         seen = ~np.isnan(evidence["bought"])
         return outcome_metrics(evidence["bought"][seen] > 0, evidence["probability"][seen]) if seen.any() else {}
+
+    @property
+    def outputs(self) -> list[Output]:
+        return [Output("purchase_probability", "float32", "probability")]
+
+    @property
+    def terms(self) -> dict[str, int | float]:
+        return {"purchase_horizon_days": self.horizon_days}
+
+    def why_not_judged(self, split: Split) -> str:
+        """A window of leave-one-out ends with its answer, so that "nobody came" is never seen."""
+        return "" if split.kind == "time" else NOT_JUDGED
+
+    def check_answerable(self, log: Log, split: Split) -> None:
+        past_moments(int(log.columns["timestamp"].min()), int(split.validation.now[0]), self.horizon)
+        for name, window in (("validation", split.validation), ("test", split.test)):
+            labels = self.labels_in(log, window)
+            self._check_both_outcomes(labels["bought"][labels["observed"]], name)
+
+    def _check_both_outcomes(self, bought: np.ndarray, window: str) -> None:
+        if not len(bought):
+            raise ConfigError(
+                f"expected a {window} window that holds the {self.horizon_days:g} days of data.intent_horizon_days, found a shorter one; "
+                "set data.split.horizon_days to as many or more"
+            )
+        if bought.min() == bought.max():
+            raise ConfigError(
+                f"expected some customers to come back within {self.horizon_days:g} days of the {window} cutoff and some not, found "
+                f"{int(bought.sum())} of {len(bought)}; set the cutoffs or data.intent_horizon_days to fit the log"
+            )
+
+    def compare(
+        self, store: SequenceStore, split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
+    ) -> Comparison:
+        names = store.vocabularies["event"].keys
+        return compare_intent(store, split, customers, evidence, kinds=self.kinds, horizon=self.horizon, event_names=names, seed=seed)
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """purchase_probability float32 [Q]."""

@@ -18,12 +18,17 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from kernels.linear_cross_entropy import linear_logsumexp
+from training.errors import ConfigError
+from training.evaluation.compared import Comparison
+from training.evaluation.comparison import compare_ranking
 from training.evaluation.ranking import ScoredChunk, metric_names, ranking_metrics
 from training.models import clock
 from training.models.facts import Facts
-from training.objectives.objective import Context, Objective
+from training.objectives.objective import Context, Objective, Output
 from training.sequences.future import Future
-from training.sequences.history import History
+from training.sequences.history import History, Log
+from training.sequences.split import Split
+from training.sequences.store import SequenceStore
 from training.settings import Count, Names, NotNegative
 
 AGE_KNOTS = 12  # log_days runs from 0 (now) to about 3 (a year): four knots a factor of 25 hours
@@ -38,7 +43,7 @@ class NextItem(Objective):
     thinning it out leaves time for the other objectives to see more moments.
     """
 
-    headline = "ndcg@10"
+    headline, section = "ndcg@10", "ranking"
     candidate_bias: Tensor
     kinds: np.ndarray
 
@@ -100,6 +105,36 @@ class NextItem(Objective):
 
     def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
         return {metric: float(np.nanmean(values)) for metric, values in evidence.items() if not np.isnan(values).all()}
+
+    @property
+    def outputs(self) -> list[Output]:
+        return [
+            Output("item_id", "int64", "id", (self.top_k,), vocabulary="item"),
+            Output("item_score", "float32", "natural logarithm of a probability", (self.top_k,)),
+        ]
+
+    @property
+    def terms(self) -> dict[str, int | float]:
+        return {"top_k": self.top_k}
+
+    def check_answerable(self, log: Log, split: Split) -> None:
+        size = int(torch.isfinite(self.candidate_bias).sum())
+        if size < self.top_k:
+            raise ConfigError(
+                f"expected at least top_k={self.top_k} items to recommend, found {size}; set objectives.next_item.top_k={size} or less"
+            )
+        for name, window in (("validation", split.validation), ("test", split.test)):
+            if not len(self.labels_in(log, window)["items"]):
+                raise ConfigError(
+                    f"expected customers for whom something to recommend follows in the {name} window, found none; "
+                    "set data.split or data.next_item_events to fit the log"
+                )
+
+    def compare(
+        self, store: SequenceStore, split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
+    ) -> Comparison:
+        candidates = torch.isfinite(self.candidate_bias).numpy()
+        return compare_ranking(store, split, customers, evidence, kinds=self.kinds, candidates=candidates, seed=seed)
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling."""

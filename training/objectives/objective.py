@@ -1,4 +1,7 @@
-"""What every objective promises: read its labels from the future, turn representations into a loss, and into answers."""
+"""What every objective promises: read its labels from the future, turn representations into a loss, and into answers.
+
+It also says what its answers are and what they are compared with: contract, summary and report are built from that.
+"""
 
 import abc
 from collections.abc import Mapping
@@ -9,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from kernels import ragged
+from training.evaluation.compared import Comparison, of_the_model_alone
 from training.models.grouping import Grouping
 from training.sequences.batch import Batch
-from training.sequences.history import History
+from training.sequences.history import History, Log
+from training.sequences.split import Split, Window
+from training.sequences.store import SequenceStore
 
 
 @dataclass
@@ -36,11 +42,27 @@ class Context:
         return Context(batch, self.grouping, self.rhythm[chosen], self.representation[chosen], self.item_weight)
 
 
+@dataclass(frozen=True)
+class Output:
+    """One named answer. shape: of one question's. vocabulary: of the field whose ids it holds; callers receive its keys, without `_id`."""
+
+    name: str
+    dtype: str
+    unit: str
+    shape: tuple[int, ...] = ()
+    vocabulary: str = ""
+
+
 class Objective(nn.Module, abc.ABC):
-    """One kind of question. `weight` is its share of the total loss; `headline`: the metric by which it is judged, more is better."""
+    """One kind of question.
+
+    weight: its share of the total loss. headline: the metric by which it is judged, more is better. section: its name in summary.json,
+    where that is not its name in the config.
+    """
 
     weight: float
     headline: str
+    section: str = ""
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -58,6 +80,38 @@ class Objective(nn.Module, abc.ABC):
     def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
         """The quality over many questions, by the field's names."""
 
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> list[Output]:
+        """What `predict` answers, in this order."""
+
     @abc.abstractmethod
     def predict(self, context: Context) -> dict[str, Tensor]:
         """Named answers, one row a question."""
+
+    @property
+    def terms(self) -> dict[str, int | float]:
+        """What a reader of the contract must know beside the outputs, by its names there."""
+        return {}
+
+    def why_not_judged(self, _split: Split) -> str:
+        """Why the answers can't be judged under a split, in a sentence; empty where they can."""
+        return ""
+
+    def check_answerable(self, log: Log, split: Split) -> None:
+        """Raises ConfigError where the log can't judge the answers, or a baseline's, on the validation or the test window."""
+
+    def compare(
+        self, _store: SequenceStore, _split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
+    ) -> Comparison:
+        """The answers in the test window beside those of baselines, of which there may be none.
+
+        customers: positions, rising [n]; evidence: what `judge` found of each.
+        """
+        judged = ~np.any([np.isnan(values) for values in evidence.values()], axis=0)
+        return of_the_model_alone(type(self).__name__, customers[judged], self.summarise(evidence))
+
+    def labels_in(self, log: Log, window: Window) -> dict[str, np.ndarray]:
+        """What every customer who is asked in a window will be judged by."""
+        asked = np.flatnonzero(window.asked)
+        return self.labels(History.at(log, window.until), window.now[asked], asked, window.until[asked])
