@@ -5,6 +5,7 @@ python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -20,14 +20,14 @@ from rich.table import Table
 
 from training.cli import command
 from training.engine import Engine, choose_engine
-from training.errors import ConfigError, DataError, StoreError
-from training.events.encode import encode
-from training.events.quarantine import quarantine, separate
-from training.events.refine import refine
-from training.events.runs import Run, drop_repeats, sort_rows
-from training.events.schema import Filter, Log, log_from_config
-from training.events.sources import SourceFile, brief, find_side_tables, find_sources, item_attributes
-from training.sequences.store import SequenceStore, check_replaceable, file_digest, read_meta, write_store
+from training.errors import ConfigError, StoreError
+from training.events.clean import Cleaned, Say, clean_at_once
+from training.events.in_parts import clean_in_parts
+from training.events.journal import Journal
+from training.events.parts import fits
+from training.events.schema import Log, log_from_config
+from training.events.sources import SourceFile, find_side_tables, find_sources
+from training.sequences.store import VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
 console = Console(soft_wrap=True)
 
@@ -42,21 +42,21 @@ def preprocess(config: DictConfig) -> Path:
     log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
     check_replaceable(out)
     files = find_sources(log)
+    memory = _memory(config.memory)
     with ThreadPoolExecutor(1) as background:  # digests take as long as reading the disk does: the work goes on meanwhile
         sources = background.submit(_digests, log, files)
         if not config.force and _is_made(out, data, log, files, sources):
             console.print(f"{out}: already done, the sources and settings have not changed (force=true makes it again)")
             return out
-        run, quarantined, counts = _clean(log, files, engine)
-        run, left_out = refine(run, log) if log.sessions or log.filter != Filter() else (run, {})
-        encoded = encode(run, attributes=_item_words(log, engine))
-        reasons = dict(quarantined.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows())
-        meta: dict[str, Any] = {"data": data, "counts": counts, "reasons": reasons, "sources": sources.result()}
-    if left_out:
-        meta |= {"counts": {**counts, "kept": run.num_rows, "left_out": sum(left_out.values())}, "left_out": left_out}
-    meta["seconds"] = round(time.perf_counter() - started, 1)
-    with console.status(f"writing {out}"):
-        write_store(out, **vars(encoded), quarantine=quarantined.to_arrow(), meta=meta)
+        with _work_folder(out) as folder, console.status("") as status:
+            cleaned = _clean(log, files, engine, memory=memory, folder=folder, data=data, say=status.update)
+            meta: dict[str, Any] = {"data": data, "counts": cleaned.counts, "reasons": cleaned.reasons, "sources": sources.result()}
+            if cleaned.left_out:
+                meta["left_out"] = cleaned.left_out
+            meta["seconds"] = round(time.perf_counter() - started, 1)
+            status.update(f"writing {out}")
+            write_store(out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta)
+    console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
     _print_outcome(out, log)
     return out
 
@@ -92,56 +92,37 @@ def _is_made(out: Path, data: Any, log: Log, files: list[SourceFile], sources: F
         return bool(meta["sources"] == sources.result())
 
 
-def _clean(log: Log, files: list[SourceFile], engine: Engine) -> tuple[Run, pl.DataFrame, dict[str, int]]:
-    """The usable events, the rows that can't be used, and how many there are of both."""
-    with console.status(f"reading {len(files)} files of {log.name} (engine {engine.name})"), _readable(log, files):
-        rows = engine.collect(separate(log, files))
-        num_rows, broken = rows.height, rows.filter(pl.col("reason").is_not_null()).select("_order", "reason")
-        kept = (rows.filter(pl.col("reason").is_null()) if broken.height else rows).drop("reason")
-        del rows
-        if kept.is_empty():
-            raise DataError(f"data={log.name}: {_nothing_usable(_fetch(log, files, broken, engine))}")
-    with console.status(f"sorting {kept.height:,} events"):
-        run, again = sort_rows(kept, log.kinds), np.zeros(0, dtype=np.int64)
-        del kept
-        if not log.keep_exact_repeats:
-            run, again = drop_repeats(run)
-    with console.status("fetching the rows that can't be used"), _readable(log, files):
-        broken = pl.concat([broken, pl.DataFrame({"_order": again}).with_columns(reason=pl.lit("exact repeat"))])
-        quarantined = _fetch(log, files, broken, engine)
-    console.print(f"read {num_rows:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
-    return run, quarantined, {"read": num_rows, "kept": num_rows - broken.height, "quarantined": broken.height}
+def _clean(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, folder: Path, data: Any, say: Say) -> Cleaned:
+    """The contents of the store: in one go where that fits into memory, else in parts that lie in `folder` meanwhile."""
+    if fits(files, memory):
+        return clean_at_once(log, files, engine, say=say)
+    status = {name: path.stat() for name, path in _all_files(log, files).items()}
+    task = {
+        "data": data,
+        "memory": memory,
+        "files": {name: [of_file.st_size, of_file.st_mtime_ns] for name, of_file in status.items()},
+        "versions": [VERSION, pl.__version__],
+    }
+    return clean_in_parts(log, files, engine, memory=memory, journal=Journal(folder, task), say=say)
 
 
-def _fetch(log: Log, files: list[SourceFile], broken: pl.DataFrame, engine: Engine) -> pl.DataFrame:
-    """The rows that can't be used, as text: files are read once more only where there are some."""
-    return pl.concat([engine.collect(plan) for plan in quarantine(log, files, broken)]).sort("source", "row")
-
-
-def _item_words(log: Log, engine: Engine) -> list[pl.DataFrame]:
-    try:
-        return [engine.collect(plan) for plan in item_attributes(log)]
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"data.items of {log.name}: {brief(error)}") from error
+def _memory(gibibytes: Any) -> int:
+    """The budget in bytes."""
+    if not isinstance(gibibytes, int | float) or not gibibytes > 0:
+        raise ConfigError(f"memory: expected a number of GiB above 0, received {gibibytes!r}; the usual value is 4")
+    return int(gibibytes * 2**30)
 
 
 @contextmanager
-def _readable(log: Log, files: list[SourceFile]) -> Iterator[None]:
-    """A file that turns out to be damaged while it is read is the user's to mend."""
+def _work_folder(out: Path) -> Iterator[Path]:
+    """A name beside `out` for unfinished work: it stays when the process is killed or interrupted, not after success or a mistake."""
+    folder = out.with_name(out.name + ".work")
     try:
-        yield
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"data={log.name}: {', '.join(file.name for file in files)} can't be read: {brief(error)}") from error
-
-
-def _nothing_usable(quarantined: pl.DataFrame) -> str:
-    if quarantined.is_empty():
-        return "expected events, found a log without a row"
-    reason, count = quarantined["reason"].value_counts(sort=True).row(0)
-    example = quarantined.filter(pl.col("reason") == reason).drop("reason").row(0, named=True)
-    words = ", ".join(f"{name} {text!r}" for name, text in example.items())
-    found = f"all {quarantined.height} are quarantined, {count} as {reason!r}, for example {words}"
-    return f"expected usable rows, but {found}; mend the log or data.sources"
+        yield folder
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _print_outcome(out: Path, log: Log) -> None:

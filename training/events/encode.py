@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from training.events.runs import CUSTOMER, Run, each
+from training.sequences.pieces import Pieces
 from training.sequences.vocabulary import MISSING, Vocabulary, by_falling_count, with_reserved
 
 ITEM = "item"
@@ -17,8 +18,8 @@ ITEM = "item"
 class Encoded:
     """The columns, customers and vocabularies of a store, as `write_store` takes them."""
 
-    events: pa.Table
-    customers: list[str]
+    events: pa.Table | Pieces
+    customers: pa.StringArray
     offsets: np.ndarray
     vocabularies: dict[str, Vocabulary]
 
@@ -33,7 +34,7 @@ def encode(run: Run, *, attributes: Sequence[pl.DataFrame]) -> Encoded:
         vocabularies[name], ids[name] = vocabulary_of(name, run.keys[name], run.counts(name), attributes)
     columns = each(lambda name: ids[name][run.columns[name]] if name in ids else run.columns[name], run.columns)
     events = pa.table(dict(zip(run.columns, map(pa.array, columns), strict=True)))
-    return Encoded(events, run.keys[CUSTOMER].to_list(), run.offsets, vocabularies)
+    return Encoded(events, run.keys[CUSTOMER].to_arrow().cast(pa.string()), run.offsets, vocabularies)
 
 
 def vocabulary_of(field: str, keys: pl.Series, counts: np.ndarray, attributes: Sequence[pl.DataFrame]) -> tuple[Vocabulary, np.ndarray]:

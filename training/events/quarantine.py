@@ -17,40 +17,50 @@ ROWS_A_FILE = 1 << 40
 GIVEN = "_given_"
 
 
-def separate(log: Log, files: list[SourceFile]) -> pl.LazyFrame:
+def separate(log: Log, files: list[SourceFile], *, fields: Mapping[str, Kind] | None = None, first: int = 0) -> pl.LazyFrame:
     """The plan of all rows of all files: the fields, `_order` (the position in the log) and `reason`, null where the row can be used.
 
     Exact repeats are not among the reasons: they show when rows are sorted.
+
+    fields   those of the whole log, where the files are a part of it
+    first    the number of the first of the files in the whole log
     """
     tables = [open_source(file, log) for file in files]
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
-    fields = _fields(log, columns)
+    fields = fields or _fields(log, columns)
     parsed = [_parse(table, some, fields, _first_reason(fields, log)) for table, some in zip(tables, columns, strict=True)]
-    return pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed)])
+    return pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed, first)])
 
 
-def quarantine(log: Log, files: list[SourceFile], broken: pl.DataFrame) -> list[pl.LazyFrame]:
+def quarantine(
+    log: Log, files: list[SourceFile], broken: pl.DataFrame, *, fields: Mapping[str, Kind] | None = None, first: int = 0
+) -> list[pl.LazyFrame]:
     """Plans of the broken rows: `source`, `row` (from 1, a header not counted), `reason` and the fields as the file has them.
 
     One plan a file that has some: where nothing is broken no file is read again, and the one plan is that of no rows.
-    broken   `_order` and `reason` of the rows that are unusable
+    broken          `_order` and `reason` of the rows that are unusable
+    fields, first   as for `separate`
     """
     tables = [open_source(file, log) for file in files]
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
-    fields, has_some = _fields(log, columns), set((broken["_order"] // ROWS_A_FILE).unique())
+    fields, has_some = fields or _fields(log, columns), set((broken["_order"] // ROWS_A_FILE).unique())
     none = pl.LazyFrame(schema={"source": pl.String, "row": pl.Int64, "reason": pl.String, **dict.fromkeys(fields, pl.String)})
     plans = [
         table.join(_rows_of(number, broken), on="_row", how="inner").select(
             pl.lit(file.name).alias("source"), pl.col("_row").alias("row"), "reason", *_texts(some, fields, table.collect_schema())
         )
-        for number, (file, table, some) in enumerate(zip(files, tables, columns, strict=True))
+        for number, (file, table, some) in enumerate(zip(files, tables, columns, strict=True), first)
         if number in has_some
     ]
     return plans or [none]
 
 
+def fields_of(log: Log, files: list[SourceFile]) -> dict[str, Kind]:
+    """The fields that at least one file has, in the order of the schema."""
+    return _fields(log, [present(file.source.columns, open_source(file, log)) for file in files])
+
+
 def _fields(log: Log, columns: list[dict[str, Column]]) -> dict[str, Kind]:
-    """The fields that at least one source has, in the order of the schema."""
     named = {name for some in columns for name in some}
     return {name: kind for name, kind in log.kinds.items() if name in named}
 

@@ -26,11 +26,14 @@ def refine(run: Run, log: Log) -> tuple[Run, dict[str, int]]:
         return run, {}
     (stays,), left_out = choose_events([(run.columns[ITEM], run.offsets)], log.filter)
     if not stays.any():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        raise DataError(
-            f"data={log.name}: expected events that data.filter leaves in the store, but it leaves out all: {reasons}; lower it"
-        )
+        raise nothing_left(log, left_out)
     return without_unused_keys(keep_rows(run, stays)), left_out
+
+
+def nothing_left(log: Log, left_out: dict[str, int]) -> DataError:
+    """What to say of a log of which the filter keeps no row."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return DataError(f"data={log.name}: expected events that data.filter leaves in the store, but it leaves out all: {reasons}; lower it")
 
 
 def with_sessions(run: Run, sessions: Sessions) -> Run:

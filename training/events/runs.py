@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from training.events.keys import places_of
 from training.events.order import order_of, repeats
 from training.events.schema import Kind
 
-CUSTOMER, TIMESTAMP, ORDER = "customer", "timestamp", "_order"
+CUSTOMER, TIMESTAMP, ORDER, OFFSETS = "customer", "timestamp", "_order", "_offsets"
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -36,7 +37,12 @@ class Run:
 
     def counts(self, field: str) -> np.ndarray:
         """int64 [keys + 1]: how many rows have no value of a category, then how many have each key."""
-        return np.bincount(self.columns[field] + 1, minlength=len(self.keys[field]) + 1)
+        return count_places(self.columns[field], len(self.keys[field]))
+
+
+def count_places(places: np.ndarray, num_keys: int) -> np.ndarray:
+    """int64 [num_keys + 1]: how many are -1, then how many are each place."""
+    return np.bincount(places + 1, minlength=num_keys + 1)
 
 
 def sort_rows(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Run:
@@ -67,6 +73,23 @@ def drop_repeats(run: Run) -> tuple[Run, np.ndarray]:
     columns = {name: values[stays] for name, values in run.columns.items()}
     offsets = run.offsets - np.searchsorted(again, run.offsets)
     return replace(run, offsets=offsets, columns=columns, order=run.order[stays]), run.order[again]
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write a run into a new folder: a file an array, so that a stretch of it can be read alone."""
+    folder.mkdir()
+    for name, keys in run.keys.items():
+        pl.DataFrame({"key": keys}).write_ipc(folder / f"{name}.keys")
+    for name, values in {**run.columns, OFFSETS: run.offsets, ORDER: run.order}.items():
+        np.save(folder / f"{name}.npy", values)
+
+
+def open_run(folder: Path, keys: dict[str, pl.Series] | None = None) -> Run:
+    """A saved run; its arrays are mapped, not read. `keys` if they are not its own."""
+    arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+    if keys is None:
+        keys = {file.stem: pl.read_ipc(file)["key"] for file in sorted(folder.glob("*.keys"))}
+    return Run(keys, arrays.pop(OFFSETS), arrays, arrays.pop(ORDER))
 
 
 def each(work: Callable[[In], Out], things: Iterable[In]) -> list[Out]:

@@ -20,11 +20,18 @@ ROW, SURPLUS, FLAW = HELPERS = ("_row", "_surplus", "_flaw")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of one source; `name` is its path below the log's."""
+    """One file of one source, or a stretch of it; `name` is its path below the log's.
+
+    start, length   which rows are meant, from 0; all that follow where no length is said
+    copy            the same rows in Parquet, as `write_copy` made it
+    """
 
     name: str
     path: Path
     source: Source
+    start: int = 0
+    length: int | None = None
+    copy: Path | None = None
 
 
 def find_sources(log: Log) -> list[SourceFile]:
@@ -91,17 +98,20 @@ def open_source(file: SourceFile, log: Log) -> pl.LazyFrame:
     A text also has `_flaw`: what is wrong with the row as a whole, null where nothing is.
     Raises DataError where a column that the config names is missing.
     """
-    source = file.source
-    table = open_table(file.path, names=source.names, separator=source.separator)
+    source, table = file.source, _numbered(file)
     wanted = [name for column in source.columns.values() if not column.optional for name in (column.column, column.divide_by) if name]
-    table = table.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
-    if SURPLUS in table.collect_schema():
-        table = table.with_columns(_flaw(file, table).alias(FLAW)).drop(SURPLUS)
+    if file.start or file.length is not None:
+        table = table.slice(file.start, file.length)
     for lookup in source.lookups.values():
         require_columns(table, [lookup.by], file.path)
         table = table.join(_open_lookup(lookup, log), on=lookup.by, how="left", maintain_order="left")
     require_columns(table, wanted, file.path)
     return table
+
+
+def write_copy(file: SourceFile, path: Path) -> None:
+    """Write the file's rows as Parquet, of which a stretch can be read without what stands before it; in little memory."""
+    _numbered(file).sink_parquet(path, compression="lz4")
 
 
 def present(columns: Mapping[str, Column], table: pl.LazyFrame) -> dict[str, Column]:
@@ -126,6 +136,17 @@ def item_attributes(log: Log) -> list[pl.LazyFrame]:
 def brief(error: Exception) -> str:
     """The first line of an error of Polars: the others describe the plan."""
     return re.sub(r"\s+", " ", str(error).strip().split("\n\n")[0])[:200]
+
+
+def _numbered(file: SourceFile) -> pl.LazyFrame:
+    """All rows of the file with the column `_row` and, of a text, `_flaw`."""
+    if file.copy:
+        return pl.scan_parquet(file.copy, glob=False)
+    table = open_table(file.path, names=file.source.names, separator=file.source.separator)
+    table = table.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
+    if SURPLUS in table.collect_schema():
+        table = table.with_columns(_flaw(file, table).alias(FLAW)).drop(SURPLUS)
+    return table
 
 
 def _columns(table: pl.LazyFrame) -> list[str]:

@@ -9,7 +9,7 @@ Written whole or not at all: everything goes to `<path>.partial`, which is renam
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 
 from training import files
 from training.errors import StoreError
+from training.sequences.pieces import Pieces, write_pieces
 from training.sequences.vocabulary import Vocabulary
 
 FORMAT, VERSION = "revisit-store", 1
 KINDS = {"category": pa.int32(), "time": pa.int64(), "number": pa.float32()}
 META, EVENTS, CUSTOMERS, QUARANTINE = "store.json", "events.arrow", "customers.arrow", "quarantine.parquet"
+ROWS_A_GROUP = 1 << 20  # of the quarantine, whose bytes may not depend on how it comes
 META_KEYS = {"format", "version", "created", "data", "counts", "reasons", "span", "sources", "fields", "files"}
 
 
@@ -101,36 +103,38 @@ class SequenceStore:
 def write_store(
     path: str | Path,
     *,
-    events: pa.Table,
-    customers: Sequence[str],
+    events: pa.Table | Pieces,
+    customers: Sequence[str] | pa.StringArray,
     offsets: np.ndarray,
     vocabularies: Mapping[str, Vocabulary],
-    quarantine: pa.Table,
+    quarantine: pa.Table | Iterable[pa.Table],
     meta: Mapping[str, Any],
 ) -> Path:
-    """Write a store and return its path; a store that is already there is replaced.
+    """Write a store and return its path; a store that is already there is replaced. How events and quarantine are cut changes no byte.
 
     events      one column a field, sorted by customer, then time; its types say the kind of each field (`KINDS`)
     customers   the customers' keys in order
     offsets     int64 [num_customers + 1]
+    quarantine  at least one table; all have the same columns
     meta        data, counts {read, kept, quarantined}, reasons, sources: the parts of store.json that the events don't tell
     """
     path = Path(path)
     assert len(offsets) == len(customers) + 1
     assert offsets[-1] == events.num_rows
+    pieces = events if isinstance(events, Pieces) else _pieces_of(events)
     check_replaceable(path)
     with files.replacing_folder(path) as partial:
         (partial / "vocabulary").mkdir()
-        _write_arrow(partial / EVENTS, events)
+        write_pieces(partial / EVENTS, pieces)
         _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
         for name, vocabulary in vocabularies.items():
             vocabulary.write(partial / _vocabulary_file(name))
-        pq.write_table(quarantine, partial / QUARANTINE)
+        _write_tables(partial / QUARANTINE, [quarantine] if isinstance(quarantine, pa.Table) else quarantine)
         counts = {**meta["counts"], "customers": len(customers), "items": vocabularies["item"].size - 2}
-        times = events["timestamp"].to_numpy()
-        span = [int(times.min()), int(times.max())]
+        limits = [(int(times.min()), int(times.max())) for times in pieces.read("timestamp")]
+        span = [min(first for first, _ in limits), max(last for _, last in limits)]
         header = {"format": FORMAT, "version": VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        derived = {"counts": counts, "span": span, "fields": _fields(events.schema), "files": _describe_files(partial)}
+        derived = {"counts": counts, "span": span, "fields": _fields(pieces.schema), "files": _describe_files(partial)}
         (partial / META).write_text(json.dumps({**header, **meta, **derived}, indent=1, ensure_ascii=False))
     return path
 
@@ -240,3 +244,20 @@ def _write_arrow(file: Path, table: pa.Table) -> None:
     (batch,) = table.combine_chunks().to_batches()
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
+
+
+def _pieces_of(table: pa.Table) -> Pieces:
+    return Pieces(table.schema, table.num_rows, lambda name: (chunk.to_numpy() for chunk in table[name].chunks if len(chunk)))
+
+
+def _write_tables(file: Path, tables: Iterable[pa.Table]) -> None:
+    """One table of all, in groups of a fixed number of rows."""
+    tables = iter(tables)
+    rest = next(tables)
+    with pq.ParquetWriter(file, rest.schema) as writer:
+        for table in tables:
+            rest = pa.concat_tables([rest, table])
+            while rest.num_rows > ROWS_A_GROUP:
+                writer.write_table(rest.slice(0, ROWS_A_GROUP).combine_chunks(), ROWS_A_GROUP)
+                rest = rest.slice(ROWS_A_GROUP)
+        writer.write_table(rest.combine_chunks(), ROWS_A_GROUP)

@@ -77,11 +77,12 @@ class Vocabulary:
 def by_falling_count(keys: pl.Series, counts: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
     """`key` and `count` in the order of their ids, by falling count, then key; and the id of each key, int32 [keys].
 
+    A key that no event carries has no place there, and the id of a missing value.
     keys     distinct and sorted
     counts   int64 [keys]: the events that carry each
     """
-    order = np.argsort(-counts, kind="stable")
-    ids = np.empty(len(order), dtype=np.int32)
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    ids = np.full(len(counts), MISSING, dtype=np.int32)
     ids[order] = np.arange(NUM_RESERVED, NUM_RESERVED + len(order), dtype=np.int32)
     return pl.DataFrame({"key": keys.gather(order), "count": counts[order]}), ids
 

@@ -1,0 +1,40 @@
+"""Long work in steps, each of whose outcomes is whole or absent: whoever is killed goes on where the last whole step ended."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.files import write_json
+
+CONTENTS = "journal.json"
+
+
+class Journal:
+    """A folder of finished steps that belong to one task.
+
+    task   what the steps are made of and how, as plain data: the steps of another task that lie there are thrown away
+    """
+
+    def __init__(self, folder: Path, task: dict[str, Any]) -> None:
+        self.folder = folder
+        task = json.loads(json.dumps(task))
+        contents = folder / CONTENTS
+        if not (contents.is_file() and json.loads(contents.read_text()) == task):
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(contents, task)
+
+    def step(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The folder with the outcome of a step; `make` fills it unless that was done before. It is renamed into place when it is whole."""
+        done, aside = self.folder / name, self.folder / f"{name}.partial"
+        if not done.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            make(aside)
+            aside.rename(done)
+        return done
+
+    def close(self) -> None:
+        """Remove the folder: the work is done, or can't be."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""Which files, or stretches of files, are read at one time so that the work fits into memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from training.events.sources import PARQUET_FILES, SourceFile
+from training.events.text import read_text
+
+# Working memory at the peak, measured with texts of 10 to 20 letters.
+BYTES_A_ROW, BYTES_A_FIELD = 64, 48  # of a row that is read: its texts, their hashes, its places
+BYTES_A_SORTED_FIELD = 40  # of a row whose texts are places already
+BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a row takes
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive files or stretches of files; `first` is the number of the first of them in the whole log."""
+
+    files: list[SourceFile]
+    first: int
+
+
+def fits(files: list[SourceFile], memory: int) -> bool:
+    """Whether the work on all files at one time stays below `memory` bytes, as far as can be estimated."""
+    return sum(_need(file) for file in files) <= memory
+
+
+def parts_of(files: list[SourceFile], memory: int) -> list[Part]:
+    """The files in parts of at most `memory` bytes of work each. A text larger than that must have a copy in Parquet."""
+    parts: list[Part] = []
+    room, number = 0, 0
+    for file in files:
+        for stretch, need in _stretches(file, memory):
+            if need > room:
+                parts.append(Part([], number))
+                room = memory
+            parts[-1].files.append(stretch)
+            room, number = room - need, number + 1
+    return parts
+
+
+def is_large_text(file: SourceFile, memory: int) -> bool:
+    """Whether the file is a text that has to be cut, which only its copy in Parquet can be."""
+    return _parquet(file) is None and _need(file) > memory
+
+
+def rows_at_a_time(num_fields: int, memory: int) -> int:
+    """How many rows of a run can be sorted in so much memory."""
+    return max(1, memory // (num_fields * BYTES_A_SORTED_FIELD))
+
+
+def _need(file: SourceFile) -> int:
+    path = _parquet(file)
+    if path is None:
+        return read_text(file.path).path.stat().st_size * BYTES_A_LETTER
+    return pq.read_metadata(path).num_rows * _need_of_a_row(file, path)
+
+
+def _need_of_a_row(file: SourceFile, path: Path) -> int:
+    metadata = pq.read_metadata(path)
+    stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return BYTES_A_ROW + BYTES_A_FIELD * len(file.source.columns) + 2 * stored // max(metadata.num_rows, 1)
+
+
+def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]]:
+    path = _parquet(file)
+    if path is None:
+        yield file, _need(file)
+        return
+    num_rows, need = pq.read_metadata(path).num_rows, _need_of_a_row(file, path)
+    length = max(1, memory // need)
+    if num_rows <= length:
+        yield file, num_rows * need
+        return
+    for start in range(0, num_rows, length):
+        yield replace(file, start=start, length=min(length, num_rows - start)), min(length, num_rows - start) * need
+
+
+def _parquet(file: SourceFile) -> Path | None:
+    if file.copy:
+        return file.copy
+    return file.path if file.path.suffix.lower() in PARQUET_FILES else None

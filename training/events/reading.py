@@ -1,0 +1,69 @@
+"""Plans of `quarantine` run on an engine: the rows of some files, and those that can't be used as the files have them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import polars as pl
+
+from training.engine import Engine
+from training.errors import DataError
+from training.events.quarantine import quarantine, separate
+from training.events.schema import Kind, Log
+from training.events.sources import SourceFile, brief, item_attributes
+
+REPEAT = "exact repeat"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads files of a log, whose fields are those of the whole log."""
+
+    log: Log
+    fields: Mapping[str, Kind]
+    engine: Engine
+
+    def rows(self, files: list[SourceFile], *, first: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The usable rows (fields and `_order`), and `_order` and `reason` of the others. `first` numbers the files within the log."""
+        with self._readable(files):
+            rows = self.engine.collect(separate(self.log, files, fields=self.fields, first=first))
+        broken = rows.filter(pl.col("reason").is_not_null()).select("_order", "reason")
+        return (rows.filter(pl.col("reason").is_null()) if broken.height else rows).drop("reason"), broken
+
+    def quarantined(self, files: list[SourceFile], broken: pl.DataFrame, *, first: int = 0) -> pl.DataFrame:
+        """The rows named in `broken` as the files have them, in the log's order. A file without any is not read."""
+        with self._readable(files):
+            plans = quarantine(self.log, files, broken, fields=self.fields, first=first)
+            return pl.concat([self.engine.collect(plan).sort("row") for plan in plans])
+
+    def item_words(self) -> list[pl.DataFrame]:
+        """The tables of what is known about items."""
+        try:
+            return [self.engine.collect(plan) for plan in item_attributes(self.log)]
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"data.items of {self.log.name}: {brief(error)}") from error
+
+    @contextmanager
+    def _readable(self, files: list[SourceFile]) -> Iterator[None]:
+        """A file that turns out to be damaged while it is read is the user's to mend."""
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            names = ", ".join(dict.fromkeys(file.name for file in files))
+            raise DataError(f"data={self.log.name}: {names} can't be read: {brief(error)}") from error
+
+
+def nothing_usable(log: Log, quarantined: pl.DataFrame) -> DataError:
+    """What to say of a log whose rows are all in the quarantine."""
+    if quarantined.is_empty():
+        return DataError(f"data={log.name}: expected events, found a log without a row")
+    reason, count = quarantined["reason"].value_counts(sort=True).row(0)
+    example = quarantined.filter(pl.col("reason") == reason).drop("reason").row(0, named=True)
+    words = ", ".join(f"{name} {text!r}" for name, text in example.items())
+    found = f"all {quarantined.height} are quarantined, {count} as {reason!r}, for example {words}"
+    return DataError(f"data={log.name}: expected usable rows, but {found}; mend the log or data.sources")
+
+
+def repeated(order: list[int] | pl.Series) -> pl.DataFrame:
+    """Exact repeats in the form of rows that can't be used."""
+    return pl.DataFrame({"_order": pl.Series(order, dtype=pl.Int64)}).with_columns(reason=pl.lit(REPEAT))

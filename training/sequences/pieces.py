@@ -1,0 +1,67 @@
+"""Columns larger than memory, written as one Arrow record batch.
+
+A record batch holds its columns one behind the other, so they are written column by column, each from its pieces. Arrow itself lays out the
+file: it is given columns of addresses that nothing lies at, and where it writes such a column its pieces are written in its place.
+"""
+
+import mmap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """schema     the columns, none with nulls
+    num_rows   of all pieces together
+    read       the pieces of a column, in order: arrays of the column's type
+    """
+
+    schema: pa.Schema
+    num_rows: int
+    read: Callable[[str], Iterable[np.ndarray]]
+
+
+def write_pieces(file: Path, pieces: Pieces) -> None:
+    """Write an Arrow file of one uncompressed batch: the same bytes as if the columns had been in memory."""
+    widths = [field.type.bit_width // 8 for field in pieces.schema]
+    assert pieces.num_rows
+    # Address space only: no page of it is ever touched.
+    buffers = [pa.py_buffer(mmap.mmap(-1, pieces.num_rows * width)) for width in widths]
+    columns = [
+        pa.Array.from_buffers(field.type, pieces.num_rows, [None, buffer], null_count=0)
+        for field, buffer in zip(pieces.schema, buffers, strict=True)
+    ]
+    names = {buffer.address: name for buffer, name in zip(buffers, pieces.schema.names, strict=True)}
+    with file.open("wb") as stream, pa.ipc.new_file(pa.PythonFile(_Sink(stream, names, pieces), mode="w"), pieces.schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=pieces.schema))
+
+
+class _Sink:
+    """A file to which Arrow writes; for a column without contents its pieces are written."""
+
+    closed = False
+
+    def __init__(self, stream: IO[bytes], names: dict[int, str], pieces: Pieces) -> None:
+        self._stream, self._names, self._pieces = stream, names, pieces
+
+    def write(self, data: Any) -> int:
+        name = self._names.get(data.address) if isinstance(data, pa.Buffer) else None
+        if name is None:
+            return self._stream.write(data)
+        written = sum(self._stream.write(np.ascontiguousarray(piece).data) for piece in self._pieces.read(name))
+        assert written == len(data), f"the pieces of {name} are {written} bytes, {len(data)} were told"
+        return written
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """The stream is closed by whoever opened it."""
