@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from training.simulator.draws import draws, mixed
-from training.simulator.settings import DAY, LARGEST_DISCOUNT, Settings
+from training.simulator.settings import DAY, Settings
 
 ITEMS_A_CATEGORY = 60
 ITEMS_A_BRAND = 40
 CONSUMABLE = 0.4  # of the categories
 WEEK = 7 * DAY
 # The discount of an item in a week: one of these 64, equally likely.
-DISCOUNTS = np.repeat(np.array([0.0, 0.1, 0.2, LARGEST_DISCOUNT], dtype=np.float32), [51, 5, 4, 4])
+DISCOUNTS = np.repeat(np.array([0.0, 0.1, 0.2, 0.4], dtype=np.float32), [51, 5, 4, 4])
 GOODS = ["tea", "coffee", "bread", "cheese", "fruit", "juice", "soap", "paper", "lamps", "shoes", "shirts", "books", "games", "toys"]
 TREES = ["Alder", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan", "Spruce", "Willow", "Yew"]
 

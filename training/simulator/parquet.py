@@ -31,7 +31,7 @@ class ParquetFile:
 
 def _options(schema: pa.Schema) -> dict[str, Any]:
     """Texts as dictionaries and without statistics, which cost as much as the texts themselves; numbers as they are."""
-    texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    texts = [field.name for field in schema if pa.types.is_dictionary(field.type) or pa.types.is_large_string(field.type)]
     numbers = [name for name in schema.names if name not in texts]
     # Arrow's own schema would make readers see dictionaries where there are texts.
     return {

@@ -11,8 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 from training.errors import ConfigError
 
 DAY = 86_400_000_000  # µs
-HIGHEST_CHANCE = 0.95
-LARGEST_DISCOUNT = 0.4
 
 
 @dataclass
@@ -160,7 +158,7 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
     _check_words(settings)
     _check_shares(node, settings)
     for name, kind in settings.kinds.items():
-        _check_kind(name, kind, settings.benefits.coupon_discount)
+        _check_kind(name, kind)
     return settings
 
 
@@ -208,7 +206,8 @@ def _check_shares(node: Any, settings: Settings) -> None:
     _require("kinds", abs(total - 1) < 1e-6, "shares that add up to 1", round(total, 6))
 
 
-def _check_kind(name: str, kind: Kind, coupon_discount: float) -> None:
+def _check_kind(name: str, kind: Kind) -> None:
+    # The chance of an order is a product: within these limits it stays below 1, and the truth about its factors is exact.
     where = f"kinds.{name}"
     for field in ("share", "habit", "returns"):
         _require(f"{where}.{field}", 0 <= getattr(kind, field) <= 1, "a share from 0 to 1", getattr(kind, field))
