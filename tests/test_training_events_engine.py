@@ -1,6 +1,7 @@
 """Every plan of preprocessing is one that cuDF takes, and asking for a GPU that isn't there says what to do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from training import engine
 from training.engine import choose_engine
 from training.errors import ConfigError, DeviceError
-from training.events.quarantine import quarantine, separate
+from training.events.quarantine import fields_of, quarantine, separate
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources, item_attributes
 
@@ -61,11 +62,15 @@ def logs(folder: Path) -> list[Log]:
 
 
 def plans(log: Log) -> Iterator[pl.LazyFrame]:
-    """All plans that `preprocess` runs for a log."""
+    """All plans that `preprocess` runs for a log, also where it is read in parts."""
     files = find_sources(log)
     yield separate(log, files)
     rows = separate(log, files).collect()
-    yield from quarantine(log, files, rows.filter(pl.col("reason").is_not_null()))
+    stretches = [replace(file, start=1, length=1) for file in files]
+    yield separate(log, stretches, fields=fields_of(log, files), first=len(files))
+    yield from quarantine(log, files, rows)
+    yield from quarantine(log, files, rows.clear())
+    yield from quarantine(log, stretches, rows)
     yield from item_attributes(log)
 
 

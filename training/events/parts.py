@@ -61,8 +61,10 @@ def _need(file: SourceFile) -> int:
 
 def _need_of_a_row(file: SourceFile, path: Path) -> int:
     metadata = pq.read_metadata(path)
+    names = set(metadata.schema.to_arrow_schema().names)
+    num_fields = sum(column.column in names for column in file.source.columns.values())
     stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return BYTES_A_ROW + BYTES_A_FIELD * len(file.source.columns) + 2 * stored // max(metadata.num_rows, 1)
+    return BYTES_A_ROW + BYTES_A_FIELD * num_fields + 2 * stored // max(metadata.num_rows, 1)
 
 
 def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]]:
