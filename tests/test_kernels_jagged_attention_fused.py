@@ -78,7 +78,7 @@ def test_a_batch_of_no_rows() -> None:
 
 @interpreted
 def test_parts_of_one_packed_tensor_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_of([33, 4], dim=5, gaps=False, dtype=torch.float32)
+    rows = rows_of([33, 4], dim=16, gaps=False, dtype=torch.float32)
     q, k, v = torch.stack([rows.q, rows.k, rows.v], 1).unbind(1)
     expected = results(softmax_attention, rows, "fused")[0]
     monkeypatch.setattr(Tensor, "contiguous", lambda x: x if x.is_contiguous() else pytest.fail("copied"))
@@ -88,8 +88,8 @@ def test_parts_of_one_packed_tensor_stay_where_they_are(monkeypatch: pytest.Monk
 
 @interpreted
 def test_strides_that_differ_are_read_rightly() -> None:
-    rows = rows_of([33, 4], dim=5, gaps=False, dtype=torch.float32)
-    v = torch.cat([rows.v, rows.v], -1)[..., :5]
+    rows = rows_of([33, 4], dim=16, gaps=False, dtype=torch.float32)
+    v = torch.cat([rows.v, rows.v], -1)[..., :16]
     with dispatch.using("fused"):
         assert softmax_attention(replace(rows, v=v)).equal(softmax_attention(rows))
 

@@ -14,6 +14,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional as F
 
 from kernels.gap_bias.fused import MOST_KNOTS, knots, read, spread
 from kernels.launch import Launch
@@ -236,9 +237,10 @@ def forward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The result [T, H, D] and the logarithm of each token's normaliser, float32 [T, H]; with `norm`, of SiLU weights, which have none."""
     inputs, sizes, grid, options = _prepare(q, k, v, offsets, sees, positions, times, moment, unit, norm)
-    out, log_normaliser = q.new_empty(q.shape), q.new_empty(q.shape[:2] if norm is None else 0, dtype=torch.float32)
+    out = q.new_empty(inputs[0].shape)
+    log_normaliser = q.new_empty(q.shape[:2] if norm is None else 0, dtype=torch.float32)
     attend[grid](*inputs, out, log_normaliser, *sizes, **options)
-    return out, log_normaliser
+    return _narrow(out, q), log_normaliser
 
 
 def backward(
@@ -247,11 +249,13 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k, v [T, H, D] and of both tables [H, P], [H, K]. With `norm`, `log_normaliser` is not read, nor is `out`."""
     inputs, sizes, grid, options = _prepare(q, k, v, offsets, sees, positions, times, moment, unit, norm)
-    dq, dk, dv = (q.new_empty(q.shape) for _ in range(3))
+    dq, dk, dv = (q.new_empty(inputs[0].shape) for _ in range(3))
+    grad, out = _wide(grad), _wide(out)
     d_positions, d_times = (q.new_empty((grid[0], *table.shape), dtype=torch.float32) for table in (positions, times))
     delta = torch.empty_like(log_normaliser)
     pull_queries[grid](*inputs, grad, out, log_normaliser, delta, dq, d_positions, d_times, *sizes, **options)
     pull_keys[grid](*inputs, grad, log_normaliser, delta, dk, dv, *sizes, **options)
+    dq, dk, dv = (_narrow(x, q) for x in (dq, dk, dv))
     return dq, dk, dv, d_positions.sum(0).to(positions.dtype), d_times.sum(0).to(times.dtype)
 
 
@@ -298,14 +302,26 @@ def _prepare(
         raise ValueError(f"expected q, k, v in float32 or bfloat16, heads of at most 128; received {q.dtype}, {k.dtype}, {v.dtype}, {dim}")
     if max(num_positions, num_times) > MOST_KNOTS.value:
         raise ValueError(f"expected tables of at most {MOST_KNOTS.value} knots; received {num_positions} and {num_times}")
-    if not (q.stride() == k.stride() == v.stride() and q.stride(2) == 1):  # parts of one packed tensor stay where they are
+    q, k, v = _wide(q), _wide(k), _wide(v)
+    alike = q.stride() == k.stride() == v.stride() and q.stride(2) == 1 and q.stride(0) % 16 == q.stride(1) % 16 == 0
+    if not alike:  # parts of one packed tensor are, and stay where they are
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     options = options_of(dim, q.dtype, num_positions > 0, norm is None)
     blocks = blocks_of(offsets, num_tokens, options["BLOCK"])
     tables = positions.float().contiguous(), times.float().contiguous()
     share = 1.0 if norm is None else 1.0 / norm
-    sizes = (q.stride(0), q.stride(1), num_heads, dim, num_positions, num_times, dim**-0.5, 1.0 / unit, share)
+    sizes = (q.stride(0), q.stride(1), num_heads, q.shape[2], num_positions, num_times, dim**-0.5, 1.0 / unit, share)
     return (q, k, v, blocks, sees.contiguous(), *tables, moment.contiguous()), sizes, (len(blocks), num_heads), options
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Zeros behind heads that are no multiple of 16, so that every load is a wide one, compiled for no other size."""
+    spare = -x.shape[-1] % 16
+    return F.pad(x, (0, spare)) if spare else x
+
+
+def _narrow(x: Tensor, like: Tensor) -> Tensor:
+    return x[..., : like.shape[-1]].contiguous()
 
 
 def launches(softmax: bool = True) -> list[Launch]:
