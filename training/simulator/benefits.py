@@ -22,6 +22,7 @@ class Campaign:
     who      int32 [n]: all customers who were drawn for, left alone or not
     medium   int8 [n]: position in `MEDIA`, -1 for those left alone
     coupon   bool [n]; sent int64 [n]: when the message went out (µs)
+    visit_factor, order_factor   float32 [C]: by what the visits and the chances to buy of all customers are multiplied; has_coupon bool [C]
     """
 
     number: int
@@ -31,24 +32,9 @@ class Campaign:
     medium: np.ndarray
     coupon: np.ndarray
     sent: np.ndarray
-
-    def visit_factor(self, customers: Customers) -> np.ndarray:
-        """float32 [C]: by what the campaign multiplies everyone's visits."""
-        factor = np.ones(len(customers), dtype=np.float32)
-        factor[self.who] += self._responses(customers)
-        return factor
-
-    def order_factor(self, customers: Customers) -> np.ndarray:
-        """float32 [C]: by what the campaign multiplies everyone's chance to buy."""
-        factor = np.ones(len(customers), dtype=np.float32)
-        factor[self.who] += np.where(self.coupon, customers.coupon_lift[self.who], 0)
-        return factor
-
-    def has_coupon(self, customers: Customers) -> np.ndarray:
-        """bool [C]: who holds a coupon."""
-        held = np.zeros(len(customers), dtype=bool)
-        held[self.who] = self.coupon
-        return held
+    visit_factor: np.ndarray
+    order_factor: np.ndarray
+    has_coupon: np.ndarray
 
     def messages(self) -> Events:
         """The messages that go out, as events."""
@@ -59,7 +45,7 @@ class Campaign:
     def truth(self, settings: Settings, customers: Customers, seasons: Seasons) -> pa.Table:
         """The rows of truth/benefits.parquet: what was assigned, how likely that was, and what it does to the orders of the window."""
         orders = browsing_orders(customers, seasons, self.who, self.start, self.end)
-        lift = np.where(self.coupon, customers.coupon_lift[self.who], 0)
+        effect = self.visit_factor[self.who] * self.order_factor[self.who] - 1
         treated, coupon = settings.benefits.treated, settings.benefits.with_coupon
         of_treated = treated / len(MEDIA) * np.where(self.coupon, coupon, 1 - coupon)
         names = pa.array(["none", *MEDIA])
@@ -72,12 +58,9 @@ class Campaign:
             "coupon": self.coupon,
             "propensity": np.where(self.medium < 0, 1 - treated, of_treated).astype(np.float32),
             "orders_left_alone": orders.astype(np.float32),
-            "uplift": (orders * ((1 + self._responses(customers)) * (1 + lift) - 1)).astype(np.float32),
+            "uplift": (orders * effect).astype(np.float32),
         }
         return pa.table(columns)
-
-    def _responses(self, customers: Customers) -> np.ndarray:
-        return np.where(self.medium < 0, 0, customers.responses[self.medium, self.who])
 
 
 def make_campaign(settings: Settings, customers: Customers, has_account: np.ndarray, number: int) -> Campaign:
@@ -89,4 +72,10 @@ def make_campaign(settings: Settings, customers: Customers, has_account: np.ndar
     medium = np.where(treated, rng.integers(0, len(MEDIA), len(who)), -1).astype(np.int8)
     coupon = treated & (rng.random(len(who)) < settings.benefits.with_coupon)
     sent = start - 1 - rng.integers(0, EVENING, len(who))
-    return Campaign(number, start, min(start + settings.benefits.window_days * DAY, settings.end), who, medium, coupon, sent)
+    end = min(start + settings.benefits.window_days * DAY, settings.end)
+    visit_factor, order_factor = np.ones((2, len(customers)), dtype=np.float32)
+    visit_factor[who] += np.where(treated, customers.responses[medium, who], 0)
+    order_factor[who] += np.where(coupon, customers.coupon_lift[who], 0)
+    has_coupon = np.zeros(len(customers), dtype=bool)
+    has_coupon[who] = coupon
+    return Campaign(number, start, end, who, medium, coupon, sent, visit_factor, order_factor, has_coupon)

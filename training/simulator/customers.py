@@ -12,10 +12,20 @@ from training.simulator.keys import customer_keys
 from training.simulator.seasons import CHANNELS, Seasons
 from training.simulator.settings import DAY, Kind, Settings
 
-TASTES, FAVOURITES, REGULARS = 3, 6, 2
+TASTES, FAVOURITES = 3, 6
 MEDIA = ("email", "push", "sms")
 ALREADY_THERE = 0.5  # of the customers whose kind stays for long have joined before the log begins
 LONG = 30  # days
+
+
+@dataclass(frozen=True)
+class Regulars:
+    """Who buys what again and again: customer and item int32 [n], every `period` days from `phase` on (float64 [n], days since 1970)."""
+
+    customer: np.ndarray
+    item: np.ndarray
+    period: np.ndarray
+    phase: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Customers:
     coupon_lift    float32: what a coupon adds to the chance of an order, as a share
     tastes         int32 [TASTES, C]: categories, the dearest first
     favourites     int32 [FAVOURITES, C]: items
-    regulars       int32 [REGULARS, C]: consumables; period, phase float64 [REGULARS, C]: days; a period is infinite where there is none
+    regulars       the consumables that some of them replenish
     """
 
     kinds: list[Kind]
@@ -46,9 +56,7 @@ class Customers:
     coupon_lift: np.ndarray
     tastes: np.ndarray
     favourites: np.ndarray
-    regulars: np.ndarray
-    period: np.ndarray
-    phase: np.ndarray
+    regulars: Regulars
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -85,7 +93,7 @@ def make_customers(settings: Settings, catalogue: Catalogue, seasons: Seasons) -
     joined, churned = _lifetimes(settings, kinds, kind, seasons, rng)
     elasticity = np.clip(_around(kinds, kind, "price_elasticity", 0.3, rng), 0, 2)
     responses = np.stack([_response(kinds, kind, medium, rng) for medium in MEDIA])
-    regulars, period, phase = _regulars(kinds, kind, catalogue, rng)
+    regulars = _regulars(kinds, kind, catalogue, rng)
     tastes = np.stack([catalogue.popular_categories(rng.random(size, dtype=np.float32)) for _ in range(TASTES)])
     liked = [catalogue.popular_items(tastes[number % TASTES], rng.random(size, dtype=np.float32)) for number in range(FAVOURITES)]
     return Customers(
@@ -102,8 +110,6 @@ def make_customers(settings: Settings, catalogue: Catalogue, seasons: Seasons) -
         tastes=tastes,
         favourites=np.stack(liked),
         regulars=regulars,
-        period=period,
-        phase=phase,
     )
 
 
@@ -128,19 +134,13 @@ def _lifetimes(
     return joined, churned
 
 
-def _regulars(
-    kinds: list[Kind], kind: np.ndarray, catalogue: Catalogue, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    size, how_many = len(kind), _by_kind(kinds, kind, "regulars")
-    items, periods, phases = [], [], []
-    for number in range(REGULARS):
-        category = catalogue.popular_categories(rng.random(size, dtype=np.float32), consumable=True)
-        item = catalogue.popular_items(category, rng.random(size, dtype=np.float32))
-        pace = rng.lognormal(0, 0.15, size)
-        items.append(item)
-        periods.append(np.where(number < how_many, catalogue.period[item] * pace, np.inf))
-        phases.append(rng.random(size) * catalogue.period[item])
-    return np.stack(items), np.stack(periods), np.stack(phases)
+def _regulars(kinds: list[Kind], kind: np.ndarray, catalogue: Catalogue, rng: np.random.Generator) -> Regulars:
+    how_many = np.array([k.regulars for k in kinds])[kind]
+    customer = np.repeat(np.arange(len(kind), dtype=np.int32), how_many)
+    category = catalogue.popular_categories(rng.random(len(customer), dtype=np.float32), consumable=True)
+    item = catalogue.popular_items(category, rng.random(len(customer), dtype=np.float32))
+    period = catalogue.period[item] * rng.lognormal(0, 0.15, len(customer))
+    return Regulars(customer, item, period, rng.random(len(customer)) * period)
 
 
 def _response(kinds: list[Kind], kind: np.ndarray, medium: str, rng: np.random.Generator) -> np.ndarray:

@@ -49,7 +49,7 @@ def events_of_visits(retailer: Retailer, visits: Visits, *, campaign: Campaign |
     """The events, in no order. A visit to a store without an order leaves none: nobody sees it."""
     looks = _looks(retailer, visits, rng)
     orders = _orders(retailer, visits, looks, campaign, rng)
-    coupon = orders & _has_coupon(retailer, visits, campaign)
+    coupon = orders & _has_coupon(visits, campaign)
     bought = _bought(visits, looks, orders, rng)
     online = visits.channel != STORE
     free = online & (visits.item < 0)
@@ -99,15 +99,15 @@ def _orders(retailer: Retailer, visits: Visits, looks: Looks, campaign: Campaign
     customers, who = retailer.customers, visits.customer
     chance = customers.conversion[who] * (1 - looks.discount[looks.start]) ** -customers.elasticity[who]
     if campaign:
-        chance *= np.where(visits.time < campaign.end, campaign.order_factor(customers)[who], 1)
+        chance *= np.where(visits.time < campaign.end, campaign.order_factor[who], 1)
     return visits.is_certain | (rng.random(len(visits), dtype=np.float32) < chance)
 
 
-def _has_coupon(retailer: Retailer, visits: Visits, campaign: Campaign | None) -> np.ndarray:
+def _has_coupon(visits: Visits, campaign: Campaign | None) -> np.ndarray:
     """bool [V]: whose customer holds a coupon. A late replenishment may come when it has run out."""
     if campaign is None:
         return np.zeros(len(visits), dtype=bool)
-    return campaign.has_coupon(retailer.customers)[visits.customer] & (visits.time < campaign.end)
+    return campaign.has_coupon[visits.customer] & (visits.time < campaign.end)
 
 
 def _bought(visits: Visits, looks: Looks, orders: np.ndarray, rng: np.random.Generator) -> np.ndarray:

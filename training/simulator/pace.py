@@ -19,8 +19,13 @@ def paced(customers: Customers, settings: Settings, identities: Identities, seas
     start, end = np.maximum(customers.joined, settings.begin), np.minimum(customers.churned, settings.end)
     looked, sold, replenished = _events_a_visit(customers, identities)
     joins = (customers.joined >= settings.begin) & (customers.joined < settings.end)
-    replenishments = np.maximum(end - start, 0) / DAY / customers.period
-    certain = (joins * (looked + sold)).sum() + (replenishments * replenished).sum() + _messages(customers, settings, identities)
+    regulars = customers.regulars
+    replenishments = (np.maximum(end - start, 0) / DAY)[regulars.customer] / regulars.period
+    certain = (
+        (joins * (looked + sold)).sum()
+        + (replenishments * replenished[regulars.customer]).sum()
+        + _messages(customers, settings, identities)
+    )
     if settings.num_events <= certain:
         raise ConfigError(
             f"expected num_events above {int(certain)}, which are those of joining, replenishing and messages, "

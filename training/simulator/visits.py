@@ -6,7 +6,7 @@ import numpy as np
 
 from training.simulator.behaviour import LATENESS
 from training.simulator.benefits import Campaign
-from training.simulator.customers import REGULARS, Customers
+from training.simulator.customers import Customers
 from training.simulator.retailer import Retailer
 from training.simulator.seasons import STORE, WEB, Seasons
 from training.simulator.settings import DAY
@@ -76,11 +76,11 @@ def _browsing(
     customers: Customers, seasons: Seasons, start: int, end: int, campaign: Campaign | None, rng: np.random.Generator
 ) -> np.ndarray:
     """int32 [n]: the customer of each visit of a Poisson process over the whole slice, in order; who isn't alive then is left out later."""
-    expected = customers.pace * np.float32(seasons.between(np.array(start), np.array(end)))
+    alive = np.flatnonzero((customers.joined < end) & (customers.churned > start)).astype(np.int32)
+    expected = customers.pace[alive] * np.float32(seasons.between(np.array(start), np.array(end)))
     if campaign:
-        expected *= campaign.visit_factor(customers)
-    alive = (customers.joined < end) & (customers.churned > start)
-    return np.repeat(np.arange(len(customers), dtype=np.int32), rng.poisson(expected * alive))
+        expected *= campaign.visit_factor[alive]
+    return np.repeat(alive, rng.poisson(expected))
 
 
 def _days(seasons: Seasons, start: int, end: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -93,19 +93,15 @@ def _days(seasons: Seasons, start: int, end: int, size: int, rng: np.random.Gene
 
 def _replenishing(customers: Customers, start: int, end: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Customer, item and midnight (µs) of what falls due in the slice: every `period` days, and a little late."""
-    who, items, days = [], [], []
-    for number in range(REGULARS):
-        regular = np.flatnonzero(np.isfinite(customers.period[number])).astype(np.int32)
-        period, phase = customers.period[number][regular], customers.phase[number][regular]
-        first, last = (np.ceil((time / DAY - phase) / period).astype(np.int64) for time in (start, end))
-        due = np.repeat(np.arange(len(regular)), last - first)
-        before = np.cumsum(last - first) - (last - first)
-        cycle = first[due] + np.arange(len(due)) - before[due]
-        late = rng.exponential(LATENESS, len(due)) * period[due]
-        who.append(regular[due])
-        items.append(customers.regulars[number][regular[due]])
-        days.append(np.floor(phase[due] + cycle * period[due] + late).astype(np.int64) * DAY)
-    return np.concatenate(who), np.concatenate(items), np.concatenate(days)
+    regulars = customers.regulars
+    first, last = (np.ceil((time / DAY - regulars.phase) / regulars.period).astype(np.int64) for time in (start, end))
+    due = np.repeat(np.arange(len(first)), last - first)
+    before = np.cumsum(last - first) - (last - first)
+    cycle = first[due] + np.arange(len(due)) - before[due]
+    period = regulars.period[due]
+    late = rng.exponential(LATENESS, len(due)) * period
+    day = np.floor(regulars.phase[due] + cycle * period + late).astype(np.int64)
+    return regulars.customer[due], regulars.item[due], day * DAY
 
 
 def _channels(retailer: Retailer, customer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
