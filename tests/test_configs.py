@@ -13,11 +13,13 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from training.configs import check_export_config, check_train_config
 from training.models.facts import Facts
 from training.sequences.history import History
 
 CONF = Path(__file__).parents[1] / "conf"
-EVENTS = ("view", "search", "cart", "favourite", "purchase", "return", "campaign", "coupon")
+CHECKS = {"train": check_train_config, "export": check_export_config}
+EVENTS = ("view", "search", "cart", "favourite", "purchase", "return", "campaign", "coupon", "rating")
 
 
 def groups(command: str) -> dict[str, str | None]:
@@ -62,7 +64,7 @@ def facts() -> Facts:
     """Of one customer's log in which every event name occurs once, each with an item of its own."""
     ids = np.arange(2, 2 + len(EVENTS))
     log = History(np.array([0, len(ids)]), {"item": ids, "event": ids, "timestamp": ids})
-    return Facts({"item": 2 + len(ids), "event": 2 + len(ids)}, dict(zip(EVENTS, ids.tolist(), strict=True)), log, log)
+    return Facts({"item": 2 + len(ids), "event": 2 + len(ids)}, dict(zip(EVENTS, ids.tolist(), strict=True)), log)
 
 
 def made(node: dict[str, Any]) -> Any:
@@ -85,6 +87,7 @@ def test_every_group_belongs_to_a_command() -> None:
 
 @pytest.mark.parametrize(("command", "overrides"), list(choices()), ids=lambda value: value if isinstance(value, str) else ",".join(value))
 def test_a_config_composes_and_makes_what_it_names(command: str, overrides: list[str]) -> None:
-    config = OmegaConf.to_container(composed(command, overrides), resolve=True)
-    for node in named(config):
+    config = composed(command, overrides)
+    CHECKS.get(command, lambda _config: None)(config)
+    for node in named(OmegaConf.to_container(config, resolve=True)):
         assert made(node) is not None
