@@ -21,10 +21,12 @@ def order_of(customer: Array, time: Array, *, xp: ModuleType = np) -> Array:
     customer   int [n], 0 or above
     time       int64 [n]
     """
+    rows = _sorted_by(customer, None, xp)
+    if _rises(customer, time, rows):  # as it does in a log that was written as things happened
+        return rows
     rows = None
-    if (time[1:] < time[:-1]).any():
-        for digit in _digits(time - time.min(), len(time), xp):
-            rows = _sorted_by(digit, rows, xp)
+    for digit in _digits(time - time.min(), len(time), xp):
+        rows = _sorted_by(digit, rows, xp)
     return _sorted_by(customer, rows, xp)
 
 
@@ -47,6 +49,14 @@ def repeats(customer_starts: Array, time: Array, columns: Sequence[Array], *, xp
     for value in values:
         same &= value[order][1:] == value[order][:-1]
     return xp.sort(shared[suspects[order[1:][same]]])
+
+
+def _rises(customer: Array, time: Array, rows: Array) -> bool:
+    """Whether the time of each customer's rows rises, in the order of `rows`."""
+    if not (time[1:] < time[:-1]).any():
+        return True
+    time, customer = time[rows], customer[rows]
+    return not ((time[1:] < time[:-1]) & (customer[1:] == customer[:-1])).any()
 
 
 def _digits(key: Array, num_rows: int, xp: ModuleType) -> list[Array]:

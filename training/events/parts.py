@@ -10,7 +10,7 @@ from training.events.sources import PARQUET_FILES, SourceFile
 from training.events.text import read_text
 
 # Working memory at the peak, measured with texts of 10 to 20 letters.
-BYTES_A_ROW, BYTES_A_FIELD = 64, 48  # of a row that is read: its texts, their hashes, its places
+BYTES_A_ROW, BYTES_A_FIELD = 64, 32  # of a row that is read: its texts, their hashes, its places
 BYTES_A_SORTED_FIELD = 40  # of a row whose texts are places already
 BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a row takes
 
@@ -64,7 +64,7 @@ def _need_of_a_row(file: SourceFile, path: Path) -> int:
     names = set(metadata.schema.to_arrow_schema().names)
     num_fields = sum(column.column in names for column in file.source.columns.values())
     stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return BYTES_A_ROW + BYTES_A_FIELD * num_fields + 2 * stored // max(metadata.num_rows, 1)
+    return BYTES_A_ROW + BYTES_A_FIELD * num_fields + stored // max(metadata.num_rows, 1)
 
 
 def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]]:
