@@ -96,8 +96,8 @@ def tiles(dim: int, dtype: torch.dtype) -> dict[str, int]:
     """Tile sizes, warps and stages: of those that keep to the registers of an A100 and an H100, those that read the b's least often."""
     if dtype == torch.bfloat16:
         return {"BM": 128, "BN": 64, "num_warps": 8, "num_stages": 3}
-    # tf32x3 holds each operand twice
-    return {"BM": 32, "BN": 64, "num_warps": 4, "num_stages": 2} if dim < 128 else {"BM": 16, "BN": 32, "num_warps": 4, "num_stages": 2}
+    rows, others = {32: (32, 32), 64: (32, 64), 128: (16, 32)}[dim]  # tf32x3 holds each operand twice
+    return {"BM": rows, "BN": others, "num_warps": 4, "num_stages": 2}
 
 
 @triton.jit
