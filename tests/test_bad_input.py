@@ -51,6 +51,11 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     ),
     "no such experiment": ("run", ["experiment=dmo"], "expected experiment=demo, received experiment=dmo; did you mean demo?"),
     "no such trainer": ("run", ["data=events", "trainer=tpu"], "expected trainer=cpu|ddp|gpu, received trainer=tpu; did you mean gpu?"),
+    "nothing for a group": (
+        "run",
+        ["data=events", "encoder=null"],
+        "Config group override must be a string or a list*--help lists what there",
+    ),
     "no log": ("run", [], "expected data=LOG or experiment=NAME, received neither; --help lists them"),
     "a setting of a log that is not chosen": (
         "run",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -30,12 +30,20 @@ def command(main: Callable[[DictConfig], Any], *, config_name: str) -> None:
     """Compose `conf/<config_name>.yaml` with the command line's overrides, call `main`, exit 2 with one line on a user's mistake."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets a mistake in composing come out as an exception
 
+    composed: list[DictConfig] = []
+
     def task(config: DictConfig) -> None:
+        composed.append(config)
         with mistakes_in_one_line():  # an exception that reached Hydra from here would be announced in a line of its own
             main(config)
 
-    with mistakes_in_one_line():
-        hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)()
+    try:
+        with mistakes_in_one_line():
+            hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)()
+    except ValueError as error:
+        if composed:
+            raise
+        _end(error)  # Hydra's own, for encoder=null and its like
 
 
 @contextmanager
@@ -44,8 +52,7 @@ def mistakes_in_one_line() -> Iterator[None]:
     try:
         yield
     except (RevisitError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _end(error)
 
 
 def one_line(error: Exception) -> str:
@@ -59,6 +66,11 @@ def one_line(error: Exception) -> str:
     if isinstance(error.__cause__, ConfigAttributeError | ConfigKeyError):
         return _unknown_setting(error.__cause__)
     return f"{_joined(*filter(None, [error, error.__cause__]))}; {SEE_HELP}"
+
+
+def _end(error: Exception) -> NoReturn:
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(USER_ERROR)
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

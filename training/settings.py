@@ -14,10 +14,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from hydra.utils import get_object
 
 from training.errors import ConfigError
 
@@ -98,7 +97,7 @@ def check_target(node: Any, *, where: str, given: Collection[str] = ()) -> None:
     """`check_settings` of a mapping that names by `_target_` what takes it, and of those inside it."""
     name = node.get("_target_") if isinstance(node, Mapping) else None
     try:
-        takes = get_object(str(name))
+        takes = resolve_name(str(name))
     except (ImportError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"expected {where}._target_ to name a class, received {name!r}; correct it") from error
     check_settings(node, takes, where=where, given=given)
