@@ -14,7 +14,7 @@ BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench gpu clean
 .DELETE_ON_ERROR:
 
 help:  ## List the commands
@@ -46,6 +46,12 @@ lint: setup  ## Check style, formatting and types
 
 bench: setup  ## Run every benchmark: a table for people, then one JSON object
 	@for name in $(BENCHMARKS); do echo "== $$name" && $(RUN) -m benchmarks.$$name || exit 1; done
+
+gpu: setup  ## On a machine with an NVIDIA GPU: run the tests that need one, then the operators' price list on it
+	@$(RUN) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("error: expected an NVIDIA GPU, PyTorch sees none; run this on a machine with one")'
+	@$(RUN) -m pytest -m gpu
+	@$(RUN) -m pytest tests/test_kernels_*
+	@$(RUN) -m benchmarks.kernels --device cuda
 
 clean:  ## Remove caches and what the demo made; keep the environments, other runs and other stores
 	rm -rf runs/demo stores/complete_journey outputs build dist

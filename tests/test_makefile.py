@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["help", "setup", "demo", "test", "lint", "bench", "clean"]
+COMMANDS = ["help", "setup", "demo", "test", "lint", "bench", "gpu", "clean"]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make on PATH")
 

@@ -12,9 +12,9 @@ import pytest
 from hydra import compose, initialize_config_module
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "kernels").rglob("*.md"))]
 SHELLS = {"bash", "console", "sh", "shell"}
-OURS = {"benchmarks", "serving", "training"}
+OURS = {"benchmarks", "kernels", "serving", "training"}
 THEIRS = {"cd", "cp", "curl", "docker", "git", "pip", "tensorboard", "tritonserver"}
 
 
