@@ -6,13 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from helpers_events import HEADER, composed
+from omegaconf import OmegaConf
 from test_training_preprocess import ROOT, contents
 
+from training.events.quarantine import fields_of, separate
+from training.events.schema import log_from_config
+from training.events.sources import find_sources, write_copy
 from training.preprocess import preprocess
 
 AT_ONCE, IN_PARTS = 4.0, 0.0002  # GiB
@@ -63,6 +68,20 @@ def test_the_number_of_parts_changes_no_byte(tmp_path: Path, num_files: int, end
     once, parts = (preprocess(composed(*arguments(log, tmp_path / str(memory), memory, *settings))) for memory in (AT_ONCE, IN_PARTS))
     assert contents(parts) == contents(once)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["log", once.name, parts.name])
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_stretch_is_read_without_the_rows_around_it(tmp_path: Path, ending: str) -> None:
+    log_path = write_files(tmp_path, some_rows(500), num_files=1, ending=ending)
+    log = log_from_config(OmegaConf.to_container(composed(*arguments(log_path, tmp_path, 1)).data, resolve=True))  # type: ignore[arg-type]
+    (file,) = find_sources(log)
+    whole = separate(log, [file]).collect()
+    if ending == "csv":
+        write_copy(file, tmp_path / "copy.parquet")
+        file = replace(file, copy=tmp_path / "copy.parquet")
+    plan = separate(log, [replace(file, start=120, length=200)], fields=fields_of(log, [file]))
+    assert "SLICE: Positive { offset: 120, len: 200 }" in plan.explain(), "Polars would read all rows and throw most of them away"
+    assert plan.collect().equals(whole[120:320])
 
 
 def steps(work: Path) -> set[str]:

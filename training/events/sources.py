@@ -100,8 +100,6 @@ def open_source(file: SourceFile, log: Log) -> pl.LazyFrame:
     """
     source, table = file.source, _numbered(file)
     wanted = [name for column in source.columns.values() if not column.optional for name in (column.column, column.divide_by) if name]
-    if file.start or file.length is not None:
-        table = table.slice(file.start, file.length)
     for lookup in source.lookups.values():
         require_columns(table, [lookup.by], file.path)
         table = table.join(_open_lookup(lookup, log), on=lookup.by, how="left", maintain_order="left")
@@ -139,14 +137,19 @@ def brief(error: Exception) -> str:
 
 
 def _numbered(file: SourceFile) -> pl.LazyFrame:
-    """All rows of the file with the column `_row` and, of a text, `_flaw`."""
+    """The rows that are meant with the column `_row` and, of a text, `_flaw`."""
     if file.copy:
-        return pl.scan_parquet(file.copy, glob=False)
-    table = open_table(file.path, names=file.source.names, separator=file.source.separator)
-    table = table.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
+        return _stretch(pl.scan_parquet(file.copy, glob=False), file)
+    # Cut before rows are numbered: Polars would read all rows to number them.
+    table = _stretch(open_table(file.path, names=file.source.names, separator=file.source.separator), file)
+    table = table.with_row_index(ROW, offset=1 + file.start).with_columns(pl.col(ROW).cast(pl.Int64))
     if SURPLUS in table.collect_schema():
         table = table.with_columns(_flaw(file, table).alias(FLAW)).drop(SURPLUS)
     return table
+
+
+def _stretch(table: pl.LazyFrame, file: SourceFile) -> pl.LazyFrame:
+    return table if file.length is None else table.slice(file.start, file.length)
 
 
 def _columns(table: pl.LazyFrame) -> list[str]:
