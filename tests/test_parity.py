@@ -188,7 +188,7 @@ EDGES: dict[str, tuple[Events, int]] = {
     "unknown event": (with_field(THREE, event=["view", "juggle", "purchase"]), MIDNIGHT),
     "missing item": (with_field(THREE, item=["i03", "", "i07"]), MIDNIGHT),
     "missing numbers": (with_field(THREE, price=[None] * 3, quantity=[None] * 3), MIDNIGHT),
-    "odd numbers": (with_field(THREE, price=[-5.0, 0.0, 1e12], quantity=[-1.0, 1e-9, 3.5]), MIDNIGHT),
+    "odd numbers": (with_field(THREE, price=[0.0, 1e-30, 1e12], quantity=[0.0, 1e-9, 1e12]), MIDNIGHT),
     "equal timestamps": (with_field(THREE, timestamp=[MIDNIGHT - DAY] * 3), MIDNIGHT),
     "a future timestamp": (with_field(THREE, timestamp=[MIDNIGHT - DAY, MIDNIGHT, MIDNIGHT + 1]), MIDNIGHT),
     "everything in the future": (THREE, MIDNIGHT - 30 * DAY),
