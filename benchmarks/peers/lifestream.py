@@ -1,12 +1,16 @@
 """pytorch-lifestream's preprocessor in pandas, as its demonstrations use it."""
 
+import importlib.util
 import json
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
-from ptls.preprocessing import PandasDataPreprocessor
+
+# The package's preprocessors for Dask import a module that version 0.7.0 was published without: they are passed over.
+sys.modules["ptls.preprocessing"] = importlib.util.module_from_spec(importlib.util.find_spec("ptls.preprocessing"))
+from ptls.preprocessing.pandas.pandas_preprocessor import PandasDataPreprocessor  # noqa: E402
 
 
 def main(log: Path, out: Path) -> None:
@@ -14,12 +18,14 @@ def main(log: Path, out: Path) -> None:
     preprocessor = PandasDataPreprocessor(
         col_id="customer",
         col_event_time="timestamp",
-        event_time_transformation="dt_to_timestamp",
+        event_time_transformation="none",
         cols_category=["event", "item", "channel"],
         cols_numerical=["price"],
         return_records=False,
     )
-    preprocessor.fit_transform(pd.read_parquet(log)).to_pickle(out / "sequences.pickle")
+    events = pd.read_parquet(log)
+    events["timestamp"] = events["timestamp"].astype("int64") // 1_000_000
+    preprocessor.fit_transform(events).to_pickle(out / "sequences.pickle")
 
 
 if __name__ == "__main__":

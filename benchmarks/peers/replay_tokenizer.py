@@ -36,7 +36,7 @@ def main(log: Path, out: Path) -> None:
     )
     events = pl.read_parquet(log).with_columns(pl.col("timestamp").dt.epoch("us"))
     sequences = SequenceTokenizer(tensors).fit_transform(Dataset(schema, events))
-    sequences._sequences.write_parquet(out / "sequences.parquet")
+    sequences._sequences.to_parquet(out / "sequences.parquet")
 
 
 if __name__ == "__main__":
