@@ -4,7 +4,8 @@
     python -m kernels.ahead_of_time --update     write what was measured as the new budgets
 
 Measured are registers a thread, bytes of shared memory, bytes a thread keeps on the stack (a kernel that runs out of registers spills
-there) and the number of tensor-core instructions in the listing. A budget is what the last accepted compilation took: a change that takes
+there) and the number of tensor-core instructions in the PTX listing (there, because taking machine code apart again takes as long as
+compiling it, and these instructions are passed on as they are). A budget is what the last accepted compilation took: a change that takes
 more says so by updating the table. Spills are never accepted.
 """
 
@@ -27,12 +28,12 @@ from kernels.launch import CudaSource, Launch
 ROOT = Path(__file__).parent
 BUDGETS = ROOT / "budgets.json"
 CARDS = {"sm_80": 80, "sm_90": 90}  # A100, H100
-TENSOR_CORE = re.compile(r"\bHG?MMA\.")  # HMMA: a warp's own (Ampere); HGMMA: that of four warps (Hopper's wgmma)
+TENSOR_CORE = re.compile(r"\b(?:wgmma\.mma_async|mma)\.sync")  # wgmma: of four warps together (Hopper); mma: of one (HMMA)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one compiled kernel takes: registers a thread, shared memory and stack in bytes, tensor-core instructions in its listing."""
+    """What one compiled kernel takes: registers a thread, shared memory and stack in bytes, tensor-core instructions in its PTX."""
 
     registers: int
     shared: int
@@ -87,13 +88,13 @@ def violations(compiled: Iterable[Compiled], budgets: dict[str, dict[str, int]])
 
 def _compile_one(operator: str, index: int, card: str) -> Compiled:
     job = jobs(operator)[index]
+    name = f"{operator}/{job.name}/{card}"
     if isinstance(job, Launch):
-        return Compiled(f"{operator}/{job.name}/{card}", _usage(*_by_triton(job, card)), job.tensor_cores)
-    return Compiled(f"{operator}/{job.name}/{card}", _usage(_by_nvrtc(job, card), 0), False)
+        return Compiled(name, _by_triton(job, card), job.tensor_cores)
+    return Compiled(name, _usage(_by_nvrtc(job, card), shared_at_launch=0, listing=""), False)
 
 
-def _by_triton(launch: Launch, card: str) -> tuple[bytes, int]:
-    """The machine code and the shared memory that it asks for at launch."""
+def _by_triton(launch: Launch, card: str) -> Usage:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -103,7 +104,7 @@ def _by_triton(launch: Launch, card: str) -> tuple[bytes, int]:
     source = ASTSource(fn=launch.kernel, signature=launch.signature, constexprs=launch.constexprs, attrs=divisible)
     options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
     kernel = triton.compile(source, target=GPUTarget("cuda", CARDS[card], 32), options=options)
-    return kernel.asm["cubin"], kernel.metadata.shared
+    return _usage(kernel.asm["cubin"], shared_at_launch=kernel.metadata.shared, listing=kernel.asm["ptx"])
 
 
 def _by_nvrtc(source: CudaSource, card: str) -> bytes:
@@ -112,11 +113,11 @@ def _by_nvrtc(source: CudaSource, card: str) -> bytes:
     return bytes(Program(source.code, "c++", ProgramOptions(std="c++17", arch=card)).compile("cubin").code)
 
 
-def _usage(cubin: bytes, shared_at_launch: int) -> Usage:
+def _usage(cubin: bytes, *, shared_at_launch: int, listing: str) -> Usage:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        used, listing = _cuobjdump("-res-usage", file.name), _cuobjdump("-sass", file.name)
+        used = _resources(file.name)
 
     def most(resource: str) -> int:
         return max(int(number) for number in re.findall(rf"\b{resource}:(\d+)", used))
@@ -124,12 +125,12 @@ def _usage(cubin: bytes, shared_at_launch: int) -> Usage:
     return Usage(most("REG"), shared_at_launch + most("SHARED"), most("STACK") + most("LOCAL"), len(TENSOR_CORE.findall(listing)))
 
 
-def _cuobjdump(*arguments: str) -> str:
-    """NVIDIA's reader of machine code: Triton brings it along."""
+def _resources(cubin: str) -> str:
+    """What NVIDIA's reader of machine code, which Triton brings along, says of the resources."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    return subprocess.run([tool, *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([tool, "-res-usage", cubin], capture_output=True, text=True, check=True).stdout
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,9 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         BUDGETS.write_text("{\n" + ",\n".join(f" {json.dumps(name)}: {json.dumps(used)}" for name, used in budgets.items()) + "\n}\n")
     for one in compiled:
         used = one.usage
-        print(
-            f"{one.name:<60} {used.registers:>4} registers {used.shared:>7} B shared {used.stack:>4} B stack {used.tensor_core:>4} matrix"
-        )
+        print(f"{one.name:<60} {used.registers:>4} registers {used.shared:>7} B shared {used.stack:>4} B stack {used.tensor_core:>4} mma")
     found = violations(compiled, budgets)
     print("\n".join(found) or f"{len(compiled)} compilations, all within their budgets")
     return 1 if found else 0
