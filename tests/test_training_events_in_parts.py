@@ -15,6 +15,8 @@ from helpers_events import HEADER, composed
 from omegaconf import OmegaConf
 from test_training_preprocess import ROOT, contents
 
+from training.errors import ConfigError, DataError
+from training.events.parts import fits, parts_of
 from training.events.quarantine import fields_of, separate
 from training.events.schema import log_from_config
 from training.events.sources import find_sources, write_copy
@@ -82,6 +84,36 @@ def test_a_stretch_is_read_without_the_rows_around_it(tmp_path: Path, ending: st
     plan = separate(log, [replace(file, start=120, length=200)], fields=fields_of(log, [file]))
     assert "SLICE: Positive { offset: 120, len: 200 }" in plan.explain(), "Polars would read all rows and throw most of them away"
     assert plan.collect().equals(whole[120:320])
+
+
+def test_parts_hold_all_rows_once_and_stay_below_the_budget(tmp_path: Path) -> None:
+    log_path = write_files(tmp_path, some_rows(3_000), num_files=4, ending="parquet")
+    log = log_from_config(OmegaConf.to_container(composed(*arguments(log_path, tmp_path, 1)).data, resolve=True))  # type: ignore[arg-type]
+    files = find_sources(log)
+    parts = parts_of(files, 100_000)
+    assert len(parts) > 4
+    assert [part.first for part in parts] == [sum(len(before.files) for before in parts[:number]) for number in range(len(parts))]
+    lengths = {
+        file.name: sum(stretch.length or 750 for part in parts for stretch in part.files if stretch.name == file.name) for file in files
+    }
+    assert set(lengths.values()) == {750}
+    assert all(len(part.files) == 1 or fits(part.files, 200_000) for part in parts)
+    assert not fits(files, 100_000)
+
+
+@pytest.mark.parametrize("rows", [[",2024-03-01,view,x,,,"] * 900, []], ids=["all broken", "no row"])
+def test_a_log_without_usable_rows_leaves_nothing(tmp_path: Path, rows: list[str]) -> None:
+    log = write_files(tmp_path, rows, num_files=2, ending="csv")
+    with pytest.raises(DataError, match="expected usable rows, but all 900" if rows else "expected events, found a log without a row"):
+        preprocess(composed(*arguments(log, tmp_path / "out", 1e-8)))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "much"])
+def test_a_budget_must_be_a_number_above_0(tmp_path: Path, memory: str) -> None:
+    log = write_files(tmp_path, some_rows(9), num_files=1, ending="csv")
+    with pytest.raises(ConfigError, match="memory: expected a number of GiB above 0"):
+        preprocess(composed(*arguments(log, tmp_path / "out", 1)[:-1], f"memory={memory}"))
 
 
 def steps(work: Path) -> set[str]:

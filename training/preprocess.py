@@ -20,7 +20,7 @@ from rich.table import Table
 
 from training.cli import command
 from training.engine import Engine, choose_engine
-from training.errors import ConfigError, StoreError
+from training.errors import ConfigError, RevisitError, StoreError
 from training.events.clean import Cleaned, Say, clean_at_once
 from training.events.in_parts import clean_in_parts
 from training.events.journal import Journal
@@ -115,12 +115,13 @@ def _memory(gibibytes: Any) -> int:
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """A name beside `out` for unfinished work: it stays when the process is killed or interrupted, not after success or a mistake."""
+    """A name beside `out` for unfinished work: gone after success or a mistake, it stays if the process is cut off or the disk is full."""
     folder = out.with_name(out.name + ".work")
     try:
         yield folder
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
+    except RevisitError as error:
+        if not isinstance(error.__cause__, OSError):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
 

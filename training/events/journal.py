@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.files import write_json
+from training.files import write_json, writing_to
 
 CONTENTS = "journal.json"
 
@@ -26,15 +26,15 @@ class Journal:
             write_json(contents, task)
 
     def step(self, name: str, make: Callable[[Path], None]) -> Path:
-        """The folder with the outcome of a step; `make` fills it unless that was done before. It is renamed into place when it is whole."""
+        """The folder with the outcome of a step; `make` fills it unless that was done before. It is renamed into place when it is whole.
+
+        Raises ConfigError where it can't be written.
+        """
         done, aside = self.folder / name, self.folder / f"{name}.partial"
         if not done.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            make(aside)
-            aside.rename(done)
+            with writing_to(aside):
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir()
+                make(aside)
+                aside.rename(done)
         return done
-
-    def close(self) -> None:
-        """Remove the folder: the work is done, or can't be."""
-        shutil.rmtree(self.folder, ignore_errors=True)

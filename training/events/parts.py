@@ -34,7 +34,7 @@ def parts_of(files: list[SourceFile], memory: int) -> list[Part]:
     room, number = 0, 0
     for file in files:
         for stretch, need in _stretches(file, memory):
-            if need > room:
+            if not parts or need > room:
                 parts.append(Part([], number))
                 room = memory
             parts[-1].files.append(stretch)
