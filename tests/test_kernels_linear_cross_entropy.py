@@ -23,6 +23,7 @@ SHAPES = [(1, 1, 32), (1, 130, 50), (63, 129, 64), (200, 300, 50), (65, 70, 128)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocked, "TILE_ROWS", 32)
     monkeypatch.setattr(blocked, "TILE_ITEMS", 48)
+    monkeypatch.setattr(blocked, "TILE", 32 * 48)
 
 
 @pytest.fixture(autouse=True)

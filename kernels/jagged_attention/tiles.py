@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels.gap_bias.blocked import Gaps, TileBias
 
 TILE = 1 << 18  # logits: a MiB of float32
-BLOCK = 64  # queries of a row
+BLOCK = 128  # queries of a row
 SLACK = 0.75  # the shortest row of a chunk, as a share of the longest
 
 

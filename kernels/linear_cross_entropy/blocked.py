@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kernels.linear_cross_entropy.reference import wide
 
-TILE_ROWS, TILE_ITEMS = 512, 1024
+TILE_ROWS, TILE_ITEMS, TILE = 4096, 512, 1 << 20  # tall tiles are fastest; of few rows, as many items as make a tile worth its calls
 LOG2_E = math.log2(math.e)
 LOWEST = -1e30  # below every logit, and finite: −inf less −inf is no number
 CLOSE = 60.0  # e^-60 of the highest, divided by the sum over any catalogue, is still far from the least float32
@@ -65,11 +65,12 @@ def backward(
 
 def _tiles(rows_QK: Tensor, items_VK: Tensor, row_id: Tensor, item_id: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """Each tile of rows @ items.T and where it stands, all in one buffer; −inf where the ids of row and item are the same."""
-    buffer = rows_QK.new_empty(TILE_ROWS * TILE_ITEMS)
+    num_items = max(TILE_ITEMS, TILE // max(1, min(TILE_ROWS, len(rows_QK))))
+    buffer = rows_QK.new_empty(min(TILE_ROWS, len(rows_QK)) * num_items)
     for first in range(0, len(rows_QK), TILE_ROWS):
         rows = slice(first, first + TILE_ROWS)
-        for start in range(0, len(items_VK), TILE_ITEMS):
-            items = slice(start, start + TILE_ITEMS)
+        for start in range(0, len(items_VK), num_items):
+            items = slice(start, start + num_items)
             left, right = rows_QK[rows], items_VK[items]
             tile = torch.mm(left, right.T, out=buffer[: len(left) * len(right)].view(len(left), len(right)))
             if len(item_id):
