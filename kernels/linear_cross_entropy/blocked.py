@@ -51,13 +51,14 @@ def backward(
         return grad_x, _spread(of_weight, kept, len(bias)), _spread(of_bias, kept, len(bias))
     _, are_close = _highest(x, weight, bias)
     rows_QK, items_VK = _columns(x, 1.0, -normaliser), _columns(weight, bias, 1.0)
+    flat = weight.to(wide(x)).contiguous()  # not items_VK without its last columns: a product reads rows that lie apart half as fast
     pulled_KQ = (_columns(x, 1.0) * grad[:, None]).T
     grad_x, grad_items = torch.zeros_like(rows_QK[:, :-2]), x.new_zeros(len(pulled_KQ), len(weight), dtype=wide(x))
     for rows, items, logit in _tiles(rows_QK, items_VK * LOG2_E, row_id, item_id):
         if negligible > 0 and logit.max() < math.log2(negligible):
             continue
         softmax = (logit if are_close else torch.threshold_(logit, VANISHING, -math.inf)).exp2_()
-        grad_x[rows].addmm_(softmax, items_VK[items, :-2])
+        grad_x[rows].addmm_(softmax, flat[items])
         grad_items[:, items].addmm_(pulled_KQ[:, rows], softmax)
     grad_x *= grad[:, None]
     return grad_x.to(x.dtype), grad_items[:-1].T.to(weight.dtype).contiguous(), grad_items[-1].to(bias.dtype, copy=True)
