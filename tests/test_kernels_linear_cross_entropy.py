@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kernels import dispatch
-from kernels.linear_cross_entropy import blocked, linear_cross_entropy, linear_logsumexp, sampled_cross_entropy
+from kernels.linear_cross_entropy import (
+    blocked,
+    linear_cross_entropy,
+    linear_logsumexp,
+    one_pass,
+    sampled_cross_entropy,
+    weighted_logsumexp,
+)
 
 PATHS = ["blocked", "fused"]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # sums of at most a thousand float32 numbers near 1
@@ -24,6 +31,8 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocked, "TILE_ROWS", 32)
     monkeypatch.setattr(blocked, "TILE_ITEMS", 48)
     monkeypatch.setattr(blocked, "TILE", 32 * 48)
+    monkeypatch.setattr(one_pass, "LOGITS", 24 * 300)
+    monkeypatch.setattr(one_pass, "LEAST_ROWS", 16)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,10 @@ def loss(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     return linear_cross_entropy(x, weight, target, bias=bias)
 
 
+def weighted(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return weighted_logsumexp(x, weight, bias, torch.linspace(-1.0, 2.0, len(x), dtype=x.dtype))[None]
+
+
 def sampled(x, target_weight, negative_weight, target, negatives, log_q, target_bias, negative_bias):  # type: ignore[no-untyped-def]
     return sampled_cross_entropy(
         x, target_weight, negative_weight, target, negatives, log_q, target_bias=target_bias, negative_bias=negative_bias
@@ -101,6 +114,27 @@ def test_normaliser_equals_reference_with_items_left_out(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weighted_sum_equals_reference(path: str, shape: tuple[int, int, int]) -> None:
+    *inputs, _ = catalogue(*shape)
+    inputs[2][1::3] = -math.inf
+    compare(path, weighted, *inputs, rtol=1e-5, atol=5e-5)  # of up to 200 rows
+    compare(path, weighted, 20 * inputs[0], *inputs[1:], rtol=1e-3, atol=1e-2)  # too far apart to be bounded
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_reduced_loss_equals_reference(path: str, reduction: str) -> None:
+    compare(
+        path,
+        lambda *inputs: linear_cross_entropy(*inputs[:2], inputs[3], bias=inputs[2], reduction=reduction)[None],
+        *catalogue(65, 70, 32),
+        rtol=1e-5,
+        atol=5e-5,
+    )
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("shape", [(1, 1, 32), (63, 70, 50), (20, 200, 64)], ids=str)
 def test_sampled_loss_equals_reference(path: str, shape: tuple[int, int, int]) -> None:
     compare(path, sampled, *sample(*shape))
@@ -117,6 +151,7 @@ def test_any_shape(num_rows: int, num_items: int, dim: int, masked: bool) -> Non
         compare(path, linear_logsumexp, x, weight, bias)
         compare(path, sampled, *sample(num_rows, num_items, dim))
         compare(path, linear_logsumexp, 20 * x, weight, bias, rtol=1e-3, atol=1e-3)
+        compare(path, weighted, x, weight, bias, rtol=1e-5, atol=5e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -205,6 +240,7 @@ def test_gradcheck(path: str) -> None:
         torch.autograd.gradcheck(linear_logsumexp, leaves)
         torch.autograd.gradcheck(loss, [*leaves, target])
         torch.autograd.gradcheck(sampled, negatives)
+        torch.autograd.gradcheck(weighted, leaves)
 
 
 def test_sampled_normaliser_is_unbiased() -> None:
@@ -258,11 +294,17 @@ def test_opcheck(path: str) -> None:
         torch.library.opcheck(torch.ops.revisit.linear_logsumexp.default, (*leaves, ids[0], ids[1].clone(), 0.0, path))
 
 
+def test_opcheck_of_the_weighted_sum() -> None:
+    *leaves, _ = (tensor.requires_grad_(tensor.is_floating_point()) for tensor in catalogue(5, 7, 3))
+    torch.library.opcheck(torch.ops.revisit.weighted_logsumexp.default, (*leaves, torch.rand(5)))
+
+
 def test_compiles_whole() -> None:
     inputs = catalogue(9, 20, 3)
-    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
-    for one, other in zip(*(with_gradients("blocked", function, *inputs) for function in (loss, compiled)), strict=True):
-        torch.testing.assert_close(one, other)
+    for function, arguments in ((loss, inputs), (weighted, inputs[:3])):
+        compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+        for one, other in zip(*(with_gradients("blocked", f, *arguments) for f in (function, compiled)), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_meta() -> None:
@@ -288,9 +330,11 @@ def test_an_exported_graph_holds_stock_operators() -> None:
         (lambda: linear_logsumexp(torch.zeros(2, 3), torch.zeros(0, 3), torch.zeros(0)), "V at least 1"),
         (lambda: linear_logsumexp(torch.zeros(2, 3), torch.zeros(5, 3), torch.zeros(5), negligible=1.0), "negligible"),
         (lambda: linear_cross_entropy(torch.zeros(2, 3), torch.zeros(5, 3), torch.zeros(2)), r"expected target int64 \[2\]"),
+        (lambda: linear_cross_entropy(*catalogue(2, 5, 3)[:2], torch.ones(2, dtype=torch.int64), reduction="all"), "none, sum or mean"),
+        (lambda: weighted_logsumexp(*catalogue(2, 5, 3)[:3], torch.ones(3)), r"expected row_weight \[2\]"),
         (lambda: sampled(*(sample(3, 4, 2)[:-3]), torch.zeros(5), torch.zeros(3), torch.zeros(4)), r"log_q \[4\]"),
     ],
-    ids=["widths differ", "no items", "everything negligible", "target no id", "too many log_q"],
+    ids=["widths differ", "no items", "everything negligible", "target no id", "no such reduction", "too many weights", "too many log_q"],
 )
 def test_what_does_not_fit_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):

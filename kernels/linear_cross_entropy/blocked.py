@@ -23,14 +23,14 @@ VANISHING = -100.0  # 2^-100 adds nothing to a sum, and matrices of denormal num
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor) -> Tensor:
     """log Σ exp of each row, [Q], adding tile after tile what stands above the highest logit so far."""
-    kept = _kept(bias)
+    kept = items_kept(bias)
     if len(kept) < len(bias):
         return forward(x, weight[kept], bias[kept], row_id, item_id[kept] if len(item_id) else item_id)
-    highest, are_close = _highest(x, weight, bias)
+    highest, are_close = highest_logit(x, weight, bias)
     top = highest * LOG2_E if are_close else torch.full_like(highest, LOWEST)
     total = torch.zeros_like(top)
-    rows_QK = _columns(x, 1.0, -highest if are_close else 0.0)
-    for rows, _, logit in _tiles(rows_QK, _columns(weight, bias, 1.0) * LOG2_E, row_id, item_id):
+    rows_QK = columns(x, 1.0, -highest if are_close else 0.0)
+    for rows, _, logit in _tiles(rows_QK, columns(weight, bias, 1.0) * LOG2_E, row_id, item_id):
         if not are_close:
             higher = torch.maximum(top[rows], logit.amax(1))
             total[rows] *= (top[rows] - higher).exp2_()
@@ -44,15 +44,15 @@ def backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor, normaliser: Tensor, negligible: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias: the softmax of each tile once more, exp(logit − normaliser), and two products with it."""
-    kept = _kept(bias)
+    kept = items_kept(bias)
     if len(kept) < len(bias):
         ids = item_id[kept] if len(item_id) else item_id
         grad_x, of_weight, of_bias = backward(grad, x, weight[kept], bias[kept], row_id, ids, normaliser, negligible)
-        return grad_x, _spread(of_weight, kept, len(bias)), _spread(of_bias, kept, len(bias))
-    _, are_close = _highest(x, weight, bias)
-    rows_QK, items_VK = _columns(x, 1.0, -normaliser), _columns(weight, bias, 1.0)
+        return grad_x, spread(of_weight, kept, len(bias)), spread(of_bias, kept, len(bias))
+    _, are_close = highest_logit(x, weight, bias)
+    rows_QK, items_VK = columns(x, 1.0, -normaliser), columns(weight, bias, 1.0)
     flat = weight.to(wide(x)).contiguous()  # not items_VK without its last columns: a product reads rows that lie apart half as fast
-    pulled_KQ = (_columns(x, 1.0) * grad[:, None]).T
+    pulled_KQ = (columns(x, 1.0) * grad[:, None]).T
     grad_x, grad_items = torch.zeros_like(rows_QK[:, :-2]), x.new_zeros(len(pulled_KQ), len(weight), dtype=wide(x))
     for rows, items, logit in _tiles(rows_QK, items_VK * LOG2_E, row_id, item_id):
         if negligible > 0 and logit.max() < math.log2(negligible):
@@ -79,7 +79,7 @@ def _tiles(rows_QK: Tensor, items_VK: Tensor, row_id: Tensor, item_id: Tensor) -
             yield rows, items, tile
 
 
-def _highest(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, bool]:
+def highest_logit(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, bool]:
     """What no logit of a row exceeds, [Q], by Cauchy and Schwarz; and whether for the same reason none is far below it."""
     if not len(x) or not len(weight):
         return x.new_zeros(len(x), dtype=wide(x)), False
@@ -87,15 +87,15 @@ def _highest(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, bool]:
     return reach + bias.max(), bool(2 * reach.max() + bias.max() - bias.min() < CLOSE)
 
 
-def _columns(matrix: Tensor, *columns: Tensor | float) -> Tensor:
+def columns(matrix: Tensor, *columns: Tensor | float) -> Tensor:
     """The matrix with more columns to its right."""
     like = matrix.to(wide(matrix))
     return torch.cat([like, *(torch.as_tensor(column, dtype=like.dtype).expand(len(like))[:, None] for column in columns)], 1)
 
 
-def _kept(bias: Tensor) -> Tensor:
+def items_kept(bias: Tensor) -> Tensor:
     return (bias != -math.inf).nonzero()[:, 0]
 
 
-def _spread(part: Tensor, places: Tensor, size: int) -> Tensor:
+def spread(part: Tensor, places: Tensor, size: int) -> Tensor:
     return part.new_zeros(size, *part.shape[1:]).index_copy_(0, places, part)

@@ -11,8 +11,8 @@ def linear_logsumexp(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _logits(x, weight, bias).logsumexp(-1)
 
 
-def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor) -> Tensor:
-    return F.cross_entropy(_logits(x, weight, bias), target, reduction="none")
+def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor, reduction: str = "none") -> Tensor:
+    return F.cross_entropy(_logits(x, weight, bias), target, reduction=reduction)
 
 
 def sampled_cross_entropy(
