@@ -23,10 +23,14 @@ class BoostedTrees:
     @classmethod
     def fit(cls, train: Snapshots, validation: Snapshots, *, seed: int) -> "BoostedTrees":
         """Fitted on past snapshots; leaves a tree and number of trees by AUROC on validation."""
-        data = lightgbm.Dataset(train.values, train.labels.astype(np.float64), feature_name=train.names, free_raw_data=False)
-        held = lightgbm.Dataset(validation.values, validation.labels.astype(np.float64), reference=data)
-        fitted = [cls(_booster(data, held, leaves, seed), leaves) for leaves in NUM_LEAVES]
-        return max(fitted, key=lambda one: one.booster.best_score["validation"]["auc"])
+        booster, leaves = tuned(
+            (train.values, train.labels.astype(np.float64)),
+            (validation.values, validation.labels.astype(np.float64)),
+            names=train.names,
+            parameters={"objective": "binary", "metric": "auc"},
+            seed=seed,
+        )
+        return cls(booster, leaves)
 
     @property
     def settings(self) -> str:
@@ -37,11 +41,27 @@ class BoostedTrees:
         return np.asarray(self.booster.predict(snapshots.values))
 
 
-def _booster(data: lightgbm.Dataset, held: lightgbm.Dataset, num_leaves: int, seed: int) -> lightgbm.Booster:
+def tuned(
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    *,
+    names: list[str],
+    parameters: dict[str, float | str],
+    seed: int,
+) -> tuple[lightgbm.Booster, int]:
+    """The best booster and its leaves a tree. train, validation: features [rows, F] and what happened [rows].
+
+    parameters: LightGBM's `objective`, and the `metric` by which leaves and number of trees are chosen.
+    """
+    data = lightgbm.Dataset(*train, feature_name=names, free_raw_data=False)
+    held = lightgbm.Dataset(*validation, reference=data)
+    fitted = [(_booster(data, held, parameters | {"num_leaves": leaves}, seed), leaves) for leaves in NUM_LEAVES]
+    metric = str(parameters["metric"])
+    return max(fitted, key=lambda one: (1 if metric == "auc" else -1) * one[0].best_score["validation"][metric])
+
+
+def _booster(data: lightgbm.Dataset, held: lightgbm.Dataset, chosen: dict[str, float | str], seed: int) -> lightgbm.Booster:
     parameters = {
-        "objective": "binary",
-        "metric": "auc",
-        "num_leaves": num_leaves,
         "min_data_in_leaf": MIN_IN_LEAF,
         "learning_rate": 0.05,
         "feature_fraction": 0.7,
@@ -52,6 +72,7 @@ def _booster(data: lightgbm.Dataset, held: lightgbm.Dataset, num_leaves: int, se
         "force_row_wise": True,
         "verbosity": -1,
         "feature_pre_filter": False,
+        **chosen,
     }
     stop = lightgbm.early_stopping(PATIENCE, verbose=False)
     return lightgbm.train(parameters, data, MAX_TREES, valid_sets=[held], valid_names=["validation"], callbacks=[stop])

@@ -43,15 +43,19 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, num_bins
 def reliability(labels: np.ndarray, probabilities: np.ndarray, *, num_bins: int = NUM_BINS) -> Reliability:
     """The reliability curve. Customers with the same probability share a bin, so that their order decides nothing."""
     labels, probabilities = _checked(labels, probabilities)
-    levels, level = np.unique(probabilities, return_inverse=True)
-    at_level = np.bincount(level)
-    middle = np.cumsum(at_level) - at_level / 2
-    bin_of_level = np.minimum((middle * num_bins / len(labels)).astype(np.int64), num_bins - 1)
-    count = np.bincount(bin_of_level, weights=at_level, minlength=num_bins)
-    said = np.bincount(bin_of_level, weights=at_level * levels, minlength=num_bins)
-    happened = np.bincount(bin_of_level[level], weights=labels, minlength=num_bins)
+    of_customer = bins_of_equal_size(probabilities, num_bins=num_bins)
+    count = np.bincount(of_customer, minlength=num_bins)
+    said = np.bincount(of_customer, weights=probabilities, minlength=num_bins)
+    happened = np.bincount(of_customer, weights=labels, minlength=num_bins)
     used = count > 0
-    return Reliability(said[used] / count[used], happened[used] / count[used], count[used].astype(np.int64))
+    return Reliability(said[used] / count[used], happened[used] / count[used], count[used])
+
+
+def bins_of_equal_size(predicted: np.ndarray, *, num_bins: int) -> np.ndarray:
+    """The bin of each prediction [n], the lowest first: int64 [n], 0 to num_bins - 1. Equal predictions share a bin; one may stay empty."""
+    _, level, at_level = np.unique(predicted, return_inverse=True, return_counts=True)
+    middle = np.cumsum(at_level) - at_level / 2
+    return np.minimum((middle * num_bins / len(predicted)).astype(np.int64), num_bins - 1)[level]
 
 
 def _checked(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,123 @@
+"""Customers at a moment about whom it is asked whether they return, what they will spend and when they come; and what is known by then."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.baselines.features import Activity, Steps
+from training.baselines.intent import past_moments
+from training.baselines.snapshots import Snapshots
+from training.errors import ConfigError
+from training.sequences.history import History, Log
+from training.sequences.split import DAY, Split
+
+MAX_MOMENTS = 8  # past moments to learn from: neighbouring weeks say nearly the same
+MAX_ROWS = 100_000
+HELD_OUT = 0.2  # of the customers, to choose between variants
+
+
+@dataclass(frozen=True)
+class OutcomeAnswers:
+    """What a baseline says of all customers of a store, each float64 [C]; None where it has no answer, NaN for who has no event yet.
+
+    returns: probability of a purchase within the horizon. value: expected spend within it (price times quantity). days: expected days to
+    the next purchase, the horizon where none comes by then: who has left never comes, so without that limit there is no mean.
+    settings: what was fitted or chosen, in words.
+    """
+
+    returns: np.ndarray | None = None
+    value: np.ndarray | None = None
+    days: np.ndarray | None = None
+    settings: str = ""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Customers at past moments and what they did next, by all that is known now.
+
+    returned: bool. spent: within the horizon. days: to the next purchase, the horizon at most, less where less is known; each [rows].
+    held: rows of customers who are held out.
+    """
+
+    snapshots: Snapshots
+    spent: np.ndarray
+    days: np.ndarray
+    held: np.ndarray
+
+    @property
+    def returned(self) -> np.ndarray:
+        return self.snapshots.labels
+
+    def where(self, keep: np.ndarray) -> "Lessons":
+        """The rows for which `keep` [rows] is true."""
+        table = self.snapshots
+        parts = (part[keep] for part in (table.values, table.customer, table.moment, table.labels))
+        return Lessons(Snapshots(table.names, *parts), self.spent[keep], self.days[keep], self.held[keep])
+
+
+@dataclass(frozen=True)
+class OutcomeQuestion:
+    """activity: everything up to `now` and nothing later; asked: the customers seen by then, their features at `now`.
+
+    lessons: at moments whose horizon is over; later: at moments since, which are known in part. priced: whether amounts are known.
+    """
+
+    past: History
+    activity: Activity
+    kinds: np.ndarray
+    now: int
+    horizon_days: float
+    lessons: Lessons
+    later: Lessons
+    asked: Snapshots
+    priced: bool
+
+    @classmethod
+    def of(cls, log: Log, split: Split, *, kinds: np.ndarray, horizon_days: float, seed: int) -> "OutcomeQuestion":
+        """Asked at the test moment of a split by time; kinds: ids of the events that are purchases."""
+        if split.kind != "time":
+            raise ConfigError(f"expected a split by time, received {split.kind!r}: these baselines learn from moments that customers share")
+        now, horizon = int(split.test.now[0]), round(horizon_days * DAY)
+        past = History.at(log, now)
+        names = [str(kind) for kind in range(int(past.columns["event"].max(initial=-1)) + 1)]
+        activity = Activity.of(past, intent_events=kinds, event_names=names)
+        over = past_moments(int(activity.steps.timestamp.min(initial=now)), now, horizon)
+        since = past_moments(over[0], now, min(horizon, 7 * DAY))
+        random = np.random.default_rng(seed)
+        held = random.random(past.num_customers) < HELD_OUT
+        lessons, later = (_lessons(activity, _some(moments), now, horizon, held, random) for moments in (over, since))
+        if lessons.returned.all() or not lessons.returned.any():
+            raise ConfigError(
+                "expected some customers to come back after past moments and some not, found only one kind; change the horizon"
+            )
+        return cls(past, activity, kinds, now, horizon_days, lessons, later, Snapshots.take(activity, [now]), "price" in past.columns)
+
+    def spread(self, of_asked: np.ndarray) -> np.ndarray:
+        """A number for each of `asked` [rows] to one for each customer [C], NaN for who was not asked about."""
+        answer = np.full(self.past.num_customers, np.nan)
+        answer[self.asked.customer] = of_asked
+        return answer
+
+
+def _some(moments: Sequence[int]) -> list[int]:
+    return list(moments[:: -(-len(moments) // MAX_MOMENTS)])
+
+
+def _lessons(activity: Activity, moments: list[int], now: int, horizon: int, held: np.ndarray, random: np.random.Generator) -> Lessons:
+    snapshots = Snapshots.take(activity, moments, horizon=horizon)
+    spent, days = zip(*(_what_followed(activity.steps, moment, min(moment + horizon, now)) for moment in moments), strict=True)
+    row = np.searchsorted(-np.array(moments), -snapshots.moment), snapshots.customer
+    lessons = Lessons(snapshots, np.stack(spent)[row], np.stack(days)[row], held[snapshots.customer])
+    size = len(snapshots.customer)
+    if size <= MAX_ROWS:
+        return lessons
+    return lessons.where(np.isin(np.arange(size), random.choice(size, MAX_ROWS, replace=False)))
+
+
+def _what_followed(steps: Steps, moment: int, until: int) -> tuple[np.ndarray, np.ndarray]:
+    """Spend in (moment, until] and days to the first purchase in it, all of them where there is none: each [C]."""
+    after = steps.where((steps.timestamp > moment) & (steps.timestamp <= until))
+    days = np.full(steps.num_customers, (until - moment) / DAY)
+    np.minimum.at(days, after.customer, (after.timestamp - moment) / DAY)
+    return after.total(after.spend), days
