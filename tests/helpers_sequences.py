@@ -14,9 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from training.models.bsarec import BSARec
 from training.models.encoder import Encoder
 from training.models.facts import Facts
 from training.models.features import Features
+from training.models.gru4rec import GRU4Rec
 from training.models.hstu import HSTU
 from training.models.model import SequenceModel
 from training.models.sasrec import SASRec
@@ -100,7 +102,16 @@ def facts_of(log: Log, train_until: np.ndarray | int) -> Facts:
     return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1))
 
 
-ENCODERS: dict[str, Callable[..., Encoder]] = {"sasrec": SASRec, "hstu": partial(HSTU, usual_length=8)}
+def _without_heads(*, num_heads: int, **sizes: float) -> Encoder:
+    return GRU4Rec(**sizes)  # type: ignore[arg-type]
+
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "sasrec": SASRec,
+    "hstu": partial(HSTU, usual_length=8),
+    "bsarec": partial(BSARec, alpha=0.7, reach=4),
+    "gru4rec": _without_heads,
+}
 
 
 def small_model(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_sequences import (
+    ENCODERS,
     EVENT_NAMES,
     FIELDS,
     FIRST_ADVERT,
@@ -83,8 +84,9 @@ def in_between(model: SequenceModel, now: np.ndarray = EVERYBODY) -> Asks:
 
 @pytest.mark.parametrize("now", [EVERYBODY, STAGGERED], ids=["one cutoff", "a moment each"])
 @pytest.mark.parametrize("asks", [at_the_end, in_between])
-def test_the_model_is_blind_to_the_future(model: SequenceModel, asks: Callable[..., Asks], now: np.ndarray) -> None:
-    assert_blind_to_the_future(asks(model, now), LOG, now)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_model_is_blind_to_the_future(encoder: str, asks: Callable[..., Asks], now: np.ndarray) -> None:
+    assert_blind_to_the_future(asks(small_model(LOG, encoder=encoder), now), LOG, now)
 
 
 def test_ranking_baselines_are_blind_to_the_future() -> None:

@@ -140,9 +140,10 @@ def test_recorded_answers_hold(predictor: Predictor, small_artifact: Path) -> No
     assert proof.cases == 34
 
 
-def test_another_encoder_keeps_its_word_too(small_store: Path, tmp_path: Path) -> None:
-    """HSTU, as it is before training: its graph holds what ONNX itself defines and says what torch says."""
-    parts = build(train_config(small_store, tmp_path, "encoder=hstu", "max_events=60"), SequenceStore.open(small_store))
+@pytest.mark.parametrize("encoder", ["hstu", "bsarec", "gru4rec"])
+def test_another_encoder_keeps_its_word_too(small_store: Path, tmp_path: Path, encoder: str) -> None:
+    """As it is before training: its graph holds what ONNX itself defines and says what torch says."""
+    parts = build(train_config(small_store, tmp_path, f"encoder={encoder}", "max_events=60"), SequenceStore.open(small_store))
     parts.model.eval()
     write_graph(parts, tmp_path / "model.onnx")
     assert [entry.domain for entry in onnx.load(tmp_path / "model.onnx").opset_import] == [""]

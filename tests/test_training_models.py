@@ -261,10 +261,14 @@ def test_padding_is_never_read(model: SequenceModel, monkeypatch: pytest.MonkeyP
             assert_same({"x": model.encoder(embedded.steps, embedded.questions)}, {"x": expected})
 
 
-@pytest.mark.parametrize("sizes", [{"num_heads": 3}, {"num_blocks": 0}], ids=str)
-def test_sizes_that_do_not_fit_are_refused(encoder: str, sizes: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=f"expected .*encoder.{next(iter(sizes))}"):
-        ENCODERS[encoder](**{"dim": 8, "num_blocks": 2, "num_heads": 2, "dropout": 0.0, **sizes})
+TOO_FEW = [(encoder, "num_blocks", 0) for encoder in ENCODERS]
+ODD_HEADS = [(encoder, "num_heads", 3) for encoder in ENCODERS if encoder != "gru4rec"]  # which has none
+
+
+@pytest.mark.parametrize(("encoder", "setting", "value"), TOO_FEW + ODD_HEADS)
+def test_sizes_that_do_not_fit_are_refused(encoder: str, setting: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"expected .*encoder.{setting}"):
+        ENCODERS[encoder](**{"dim": 8, "num_blocks": 2, "num_heads": 2, "dropout": 0.0, setting: value})
 
 
 def test_hstu_needs_a_length_to_divide_by() -> None:

@@ -37,9 +37,12 @@ class Block(nn.Module):
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_qkv(self.norm_attention(x_TD)).chunk(3, -1))
-        attended = jagged_attention(q, k, v, rows.offsets, sees=rows.sees, gaps=gaps).flatten(1)
-        if answers is not None:
-            x_TD, attended = x_TD[answers], attended[answers]
-        x_TD = x_TD + self.dropout(self.to_out(attended))
+        gathered = self.gather(self.norm_attention(x_TD), rows, gaps, answers=answers)
+        x_TD = (x_TD if answers is None else x_TD[answers]) + self.dropout(gathered)
         return x_TD + self.dropout(self.feed_forward(self.norm_forward(x_TD)))
+
+    def gather(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
+        """What each token, or each of the answers, takes from those it sees."""
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_qkv(x_TD).chunk(3, -1))
+        attended = jagged_attention(q, k, v, rows.offsets, sees=rows.sees, gaps=gaps).flatten(1)
+        return self.to_out(attended if answers is None else attended[answers])

@@ -1,0 +1,78 @@
+"""Attention mixed with a frequency filter (BSARec: Shin et al., "An Attentive Inductive Bias for Sequential Recommendation beyond the
+Self-Attention", AAAI 2024).
+
+Attention smooths: what is sudden in a history fades with every block. Beside it a filter splits the history into a slow part and the rest,
+and gives the rest a weight of its own. The paper's filter is a Fourier transform of the whole sequence, through which the future changes
+the past: harmless where a sequence is asked at its end alone, a leak where every position learns. Ours looks back only: the slow part is
+a weighted mean over the last few steps, its weights learned for each channel, all above zero, so that it lets slow waves pass.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kernels import ragged
+from kernels.gap_bias import GapTables
+from training.models import sasrec
+from training.models.encoder import Encoder
+from training.models.features import Tokens
+from training.models.rows import Rows, Stack
+from training.settings import Chance, Count, Share
+
+
+class BSARec(Encoder):
+    """dim, num_blocks, num_heads, dropout as in SASRec. alpha: the filter's share beside attention's.
+
+    reach: the steps that the slow part is a mean of, the present one among them. An even mean over n halves the power of waves 2.3 n long:
+    11 cut where the paper's c = 5 cuts its sequences of 50, at waves of 25 steps.
+    """
+
+    def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, alpha: Chance, reach: Count) -> None:
+        super().__init__()
+        blocks = [Block(dim, num_heads, dropout, alpha, reach) for _ in range(num_blocks)]
+        self.stack = Stack(blocks, dim=dim, num_heads=num_heads)
+
+    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
+        return self.stack(steps, questions)
+
+
+class Block(sasrec.Block):
+    """SASRec's, with the filter beside the attention."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float, alpha: float, reach: int) -> None:
+        super().__init__(dim, num_heads, dropout)
+        self.alpha = alpha
+        self.filter = Filter(dim, reach)
+
+    def gather(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
+        attended = super().gather(x_TD, rows, gaps, answers=answers)
+        return self.alpha * self.filter(x_TD, rows, answers=answers) + (1 - self.alpha) * attended
+
+
+class Filter(nn.Module):
+    """The slow part of each channel, and the rest times the square of a learned number."""
+
+    def __init__(self, dim: int, reach: int) -> None:
+        super().__init__()
+        self.log_taps = nn.Parameter(torch.zeros(reach, dim))
+        self.root_of_scale = nn.Parameter(torch.randn(dim))
+
+    def forward(self, x_TD: Tensor, rows: Rows, *, answers: Tensor | None) -> Tensor:
+        """[T, D], or [Q, D] of the tokens `answers` alone."""
+        own = x_TD if answers is None else x_TD[answers]
+        slow = self._slow(own, x_TD, *_window(rows, len(self.log_taps) - 1, answers))
+        return slow + self.root_of_scale**2 * (own - slow)
+
+    def _slow(self, own: Tensor, x_TD: Tensor, token: Tensor, is_there: Tensor) -> Tensor:
+        """The mean of a token and of those before it that are there; at the beginning of a history, of fewer."""
+        own_tap, *_ = taps = self.log_taps.exp()
+        before = x_TD[token] * is_there[..., None] * taps[1:]
+        return (own * own_tap + before.sum(1)) / (own_tap + is_there @ taps[1:])
+
+
+def _window(rows: Rows, reach: int, answers: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The last `reach` steps that each token sees beside itself, latest first, and 1.0 where they exist: two [T, reach]."""
+    first, sees = rows.offsets[ragged.row_of_value(rows.offsets, rows.x.shape[0])], rows.sees
+    if answers is not None:
+        first, sees = first[answers], sees[answers]
+    place = sees[:, None] - torch.arange(1, reach + 1, device=sees.device)
+    return first[:, None] + place.clamp(min=0), (place >= 0).to(rows.x.dtype)
