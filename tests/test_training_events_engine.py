@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from training import engine
 from training.engine import choose_engine
 from training.errors import ConfigError, DeviceError
+from training.events.identity import link_plans
 from training.events.quarantine import fields_of, quarantine, separate
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources, item_attributes
@@ -51,11 +52,16 @@ def logs(folder: Path) -> list[Log]:
         "quantity": {"column": "code", "negative_for": ["return"]},
     }
     return [
-        log(shop, items=words),
+        log(shop, items=words, identity={"links": "", "key": "customer", "account": "channel"}),
         log(shop, columns=berlin, keep_exact_repeats=True),
         log(dated, columns=formats, time_range={"start": "2024-01-01", "until": "2025-01-01"}),
         log(bare, columns=seconds, source={"names": ["customer", "timestamp", "event", "item"]}),
-        log(folder / "typed.parquet", columns=bought, source={"lookups": {"more": {"files": "", "by": "item", "columns": ["paid"]}}}),
+        log(
+            folder / "typed.parquet",
+            identity={"links": "", "key": "customer", "account": "item"},
+            columns=bought,
+            source={"lookups": {"more": {"files": "", "by": "item", "columns": ["paid"]}}},
+        ),
         log(folder / "blanks.txt", columns=coded, source={"separator": " "}),
         log(folder / "broken.csv"),
     ]
@@ -72,6 +78,7 @@ def plans(log: Log) -> Iterator[pl.LazyFrame]:
     yield from quarantine(log, files, rows.clear())
     yield from quarantine(log, stretches, rows)
     yield from item_attributes(log)
+    yield from link_plans(log) if log.identity else ()
 
 
 def untranslated(plan: pl.LazyFrame) -> list[Exception]:

@@ -105,7 +105,7 @@ def test_parts_hold_all_rows_once_and_stay_below_the_budget(tmp_path: Path) -> N
 def test_a_log_without_usable_rows_leaves_nothing(tmp_path: Path, rows: list[str]) -> None:
     log = write_files(tmp_path, rows, num_files=2, ending="csv")
     with pytest.raises(DataError, match="expected usable rows, but all 900" if rows else "expected events, found a log without a row"):
-        preprocess(composed(*arguments(log, tmp_path / "out", 1e-8)))
+        preprocess(composed(*arguments(log, tmp_path / "out", 3e-6)))
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 

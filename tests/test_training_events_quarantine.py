@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from training.errors import DataError
 from training.events.quarantine import quarantine, separate
-from training.events.runs import drop_repeats, sort_rows
+from training.events.runs import drop_repeats, place_texts, sort_rows
 from training.events.schema import Log, log_from_config
 from training.events.sources import find_sources
 from training.preprocess import preprocess
@@ -43,7 +43,7 @@ def cleaned(log: Log) -> tuple[pl.DataFrame, pl.DataFrame]:
     files = find_sources(log)
     rows = separate(log, files).collect()
     kept, broken = (rows.filter(pl.col("reason").is_null() == usable) for usable in (True, False))
-    again = drop_repeats(sort_rows(kept.drop("reason"), log.kinds))[1] if not log.keep_exact_repeats else []
+    again = drop_repeats(sort_rows(place_texts(kept.drop("reason"), log.kinds)))[1] if not log.keep_exact_repeats else []
     repeats = kept.filter(pl.col("_order").is_in(list(again))).with_columns(reason=pl.lit("exact repeat"))
     plans = quarantine(log, files, pl.concat([broken, repeats]))
     return kept.join(repeats, on="_order", how="anti"), pl.concat([plan.collect() for plan in plans])

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from training.errors import ConfigError, DataError
 from training.events.quarantine import separate
 from training.events.refine import refine
-from training.events.runs import Run, sort_rows
+from training.events.runs import Run, place_texts, sort_rows
 from training.events.schema import log_from_config
 from training.events.sources import find_sources
 from training.preprocess import preprocess
@@ -27,7 +27,7 @@ ROWS = [
 def refined(folder: Path, *overrides: str, header: str = HEADER) -> tuple[Run, dict[str, int]]:
     config = events_config(write_log(folder, ROWS, header=header), *overrides)
     log = log_from_config(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
-    return refine(sort_rows(separate(log, find_sources(log)).collect().drop("reason"), log.kinds), log)
+    return refine(sort_rows(place_texts(separate(log, find_sources(log)).collect().drop("reason"), log.kinds)), log)
 
 
 def decoded(run: Run, name: str) -> list[str | None]:

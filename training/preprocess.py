@@ -29,6 +29,8 @@ from training.events.schema import Log, log_from_config
 from training.events.sources import SourceFile, find_side_tables, find_sources
 from training.sequences.store import VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
+IDENTITIES = "identities.parquet"  # of a store: which keys mean which customer
+
 console = Console(soft_wrap=True)
 
 
@@ -54,8 +56,12 @@ def preprocess(config: DictConfig) -> Path:
             if cleaned.left_out:
                 meta["left_out"] = cleaned.left_out
             meta["seconds"] = round(time.perf_counter() - started, 1)
+            if cleaned.united:
+                meta["identity"] = cleaned.united.counts
             status.update(f"writing {out}")
-            write_store(out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta)
+            write_store(
+                out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta, more=lambda folder: _write_more(folder, cleaned)
+            )
     console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
     _print_outcome(out, log)
     return out
@@ -106,6 +112,12 @@ def _clean(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, fo
     return clean_in_parts(log, files, engine, memory=memory, journal=Journal(folder, task), say=say)
 
 
+def _write_more(folder: Path, cleaned: Cleaned) -> None:
+    """What a store holds beyond what training reads."""
+    if cleaned.united:
+        cleaned.united.table.write_parquet(folder / IDENTITIES)
+
+
 def _memory(gibibytes: Any) -> int:
     """The budget in bytes."""
     if not isinstance(gibibytes, int | float) or not gibibytes > 0:
@@ -131,6 +143,9 @@ def _print_outcome(out: Path, log: Log) -> None:
     counts = meta["counts"]
     table = Table("rows", "count", title=log.name)
     table.columns[1].justify = "right"
+    if identity := meta.get("identity"):
+        apart = f"; {identity['kept_apart']:,} stay apart, their groups are too large" if identity["kept_apart"] else ""
+        console.print(f"{identity['keys']:,} linked keys are {identity['customers']:,} customers{apart}")
     reasons = {f"quarantined: {reason}": count for reason, count in meta["reasons"].items()}
     reasons |= {f"left out: {reason}": count for reason, count in meta.get("left_out", {}).items()}
     for name, count in {"read": counts["read"], "kept": counts["kept"], **reasons}.items():

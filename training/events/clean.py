@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from training.engine import Engine
 from training.events.encode import Encoded, encode
+from training.events.identity import United, find_identities
 from training.events.quarantine import fields_of
 from training.events.reading import Reader, nothing_usable, repeated
 from training.events.refine import refine
-from training.events.runs import drop_repeats, sort_rows
+from training.events.runs import drop_repeats, place_texts, sort_rows
 from training.events.schema import Log
 from training.events.sources import SourceFile
 
@@ -25,6 +26,7 @@ class Cleaned:
     reasons      how many of them for each reason, most first
     left_out     how many usable rows `data.filter` keeps out, by reason
     num_read     rows of all files
+    united       which keys mean the same customer, where the log says that some do
     """
 
     encoded: Encoded
@@ -32,6 +34,7 @@ class Cleaned:
     reasons: Mapping[str, int]
     left_out: Mapping[str, int]
     num_read: int
+    united: United | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,8 +52,13 @@ def clean_at_once(log: Log, files: list[SourceFile], engine: Engine, *, say: Say
     if rows.is_empty():
         raise nothing_usable(log, reader.quarantined(files, broken))
     say(f"sorting {rows.height:,} events")
-    run = sort_rows(rows, log.kinds)
+    placed, united = place_texts(rows, log.kinds), None
     del rows
+    if identities := find_identities(log, engine):
+        placed, seen = identities.unite(placed)
+        united = identities.united(seen)
+    run = sort_rows(placed)
+    del placed
     if not log.keep_exact_repeats:
         run, again = drop_repeats(run)
         broken = pl.concat([broken, repeated(pl.Series(again))])
@@ -58,7 +66,7 @@ def clean_at_once(log: Log, files: list[SourceFile], engine: Engine, *, say: Say
     encoded = encode(run, attributes=reader.item_words())
     if broken.height:
         say(f"fetching {broken.height:,} rows that can't be used")
-    return Cleaned(encoded, [reader.quarantined(files, broken).to_arrow()], count_reasons(broken), left_out, num_read)
+    return Cleaned(encoded, [reader.quarantined(files, broken).to_arrow()], count_reasons(broken), left_out, num_read, united)
 
 
 def count_reasons(broken: pl.DataFrame) -> dict[str, int]:

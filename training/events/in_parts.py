@@ -18,28 +18,30 @@ from training.engine import Engine
 from training.events.clean import Cleaned, Say, count_reasons
 from training.events.encode import Encoded, vocabulary_of
 from training.events.filters import choose_events
+from training.events.identity import United, find_identities, open_identities
 from training.events.journal import Journal
 from training.events.partitions import Merger
 from training.events.parts import Part, is_large_text, parts_of, rows_at_a_time
 from training.events.quarantine import ROWS_A_FILE, fields_of
 from training.events.reading import Reader, nothing_usable, repeated
 from training.events.refine import ITEM, keep_rows, nothing_left, with_sessions
-from training.events.runs import CUSTOMER, ORDER, Run, count_places, drop_repeats, open_run, save_run, sort_rows
+from training.events.runs import CUSTOMER, ORDER, Run, count_places, drop_repeats, open_run, place_texts, save_run, sort_rows
 from training.events.schema import Filter, Log
 from training.events.sources import SourceFile, write_copy
 from training.sequences.pieces import Pieces
 
-BROKEN, ROWS, REPEATS, COUNTS, COPY = "broken.ipc", "rows", "repeats.npy", "counts.npz", "rows.parquet"
+BROKEN, ROWS, REPEATS, COUNTS, COPY, SEEN = "broken.ipc", "rows", "repeats.npy", "counts.npz", "rows.parquet", "seen.npy"
 
 
 def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, journal: Journal, say: Say) -> Cleaned:
     """The same contents as `clean_at_once` finds. `memory` in bytes; Raises DataError where files can't be read or no row is usable."""
     reader = Reader(log, fields_of(log, files), engine)
     files = [_cuttable(file, number, memory, journal, say) for number, file in enumerate(files)]
+    identities = journal.step("identities", partial(_save_identities, log, engine)) if log.identity else None
     parts, runs = parts_of(files, memory), []
     for number, part in enumerate(parts):
         say(f"reading part {number + 1} of {len(parts)} of {log.name}")
-        runs.append(journal.step(f"run-{number:05}", partial(make_run, reader, part)))
+        runs.append(journal.step(f"run-{number:05}", partial(make_run, reader, part, identities)))
     broken = pl.concat([pl.read_ipc(run / BROKEN) for run in runs])
     filled = [run / ROWS for run in runs if open_run(run / ROWS, {}).num_rows]
     if not filled:
@@ -57,14 +59,19 @@ def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory:
     partitions, left_out = _filtered(log, partitions, journal, say)
     encoded = _encoded(merger, partitions, reader.item_words())
     quarantined = (table.to_arrow() for table in _fetched(reader, parts, broken))
-    return Cleaned(encoded, quarantined, count_reasons(broken), left_out, num_read)
+    return Cleaned(encoded, quarantined, count_reasons(broken), left_out, num_read, _united(identities, runs))
 
 
-def make_run(reader: Reader, part: Part, folder: Path) -> None:
-    """Write the run of a part and which of its rows can't be used: a function of the part alone."""
+def make_run(reader: Reader, part: Part, identities: Path | None, folder: Path) -> None:
+    """Write the run of a part and which of its rows can't be used: a function of the part and of who is who."""
     rows, broken = reader.rows(part.files, first=part.first)
     broken.write_ipc(folder / BROKEN)
-    save_run(sort_rows(rows, reader.log.kinds), folder / ROWS)
+    placed = place_texts(rows, reader.log.kinds)
+    del rows
+    if identities:
+        placed, seen = open_identities(identities).unite(placed)
+        np.save(folder / SEEN, seen)
+    save_run(sort_rows(placed), folder / ROWS)
 
 
 def make_partition(merger: Merger, number: int, log: Log, folder: Path) -> None:
@@ -82,6 +89,19 @@ def make_filtered(partition: Path, stays: np.ndarray, folder: Path) -> None:
     """Write the rows of a partition that stay, and how often each key occurs among them."""
     num_keys = {name: len(counts) - 1 for name, counts in np.load(partition / COUNTS).items()}
     _save_partition(keep_rows(open_run(partition / ROWS), stays), num_keys, folder)
+
+
+def _save_identities(log: Log, engine: Engine, folder: Path) -> None:
+    identities = find_identities(log, engine)
+    assert identities
+    identities.save(folder)
+
+
+def _united(identities: Path | None, runs: list[Path]) -> United | None:
+    if identities is None:
+        return None
+    seen = np.logical_or.reduce([np.load(run / SEEN) for run in runs])
+    return open_identities(identities).united(seen)
 
 
 def _save_partition(run: Run, num_keys: dict[str, int], folder: Path) -> None:

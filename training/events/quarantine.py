@@ -60,6 +60,21 @@ def fields_of(log: Log, files: list[SourceFile]) -> dict[str, Kind]:
     return _fields(log, [present(file.source.columns, open_source(file, log)) for file in files])
 
 
+def text_of(column: Column, types: pl.Schema) -> pl.Expr:
+    """A column as text, null where the file has nothing there; a whole number kept as floating point is written without its point."""
+    if column.literal:
+        return pl.lit(column.literal)
+    value, dtype = pl.col(column.column), types[column.column]
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        # cuDF doesn't cast a time to text, but it formats one.
+        value = value.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.to_string("%Y-%m-%d %H:%M:%S")
+    if dtype.is_float():
+        # A column of ids in which some are missing is often kept as floating point: 17850.0 is the id 17850.
+        whole = value.cast(pl.Int64, strict=False)
+        value = pl.when(whole == value).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
+    return pl.when(_given(column, types)).then(value.cast(pl.String))
+
+
 def _fields(log: Log, columns: list[dict[str, Column]]) -> dict[str, Kind]:
     named = {name for some in columns for name in some}
     return {name: kind for name, kind in log.kinds.items() if name in named}
@@ -73,7 +88,7 @@ def _rows_of(number: int, broken: pl.DataFrame) -> pl.LazyFrame:
 
 def _texts(columns: Mapping[str, Column], fields: Mapping[str, Kind], types: pl.Schema) -> list[pl.Expr]:
     absent = pl.lit(None, pl.String)
-    return [(_text(columns[name], types) if name in columns else absent).alias(name) for name in fields]
+    return [(text_of(columns[name], types) if name in columns else absent).alias(name) for name in fields]
 
 
 def _parse(table: pl.LazyFrame, columns: Mapping[str, Column], fields: Mapping[str, Kind], reason: pl.Expr) -> pl.LazyFrame:
@@ -97,27 +112,13 @@ def _given(column: Column, types: pl.Schema) -> pl.Expr:
     return given & (value != "") if dtype == pl.String else given
 
 
-def _text(column: Column, types: pl.Schema) -> pl.Expr:
-    if column.literal:
-        return pl.lit(column.literal)
-    value, dtype = pl.col(column.column), types[column.column]
-    if isinstance(dtype, pl.Datetime | pl.Date):
-        # cuDF doesn't cast a time to text, but it formats one.
-        value = value.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.to_string("%Y-%m-%d %H:%M:%S")
-    if dtype.is_float():
-        # A column of ids in which some are missing is often kept as floating point: 17850.0 is the id 17850.
-        whole = value.cast(pl.Int64, strict=False)
-        value = pl.when(whole == value).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
-    return pl.when(_given(column, types)).then(value.cast(pl.String))
-
-
 def _value(kind: Kind, column: Column, types: pl.Schema) -> pl.Expr:
     """The field's value, null where there is none or it can't be read."""
     if kind == "time":
         return read_time(column, types)
     if kind == "number":
         return _number(column)
-    text = _text(column, types)
+    text = text_of(column, types)
     if column.map:
         text = text.replace_strict(list(column.map), list(column.map.values()), default=None, return_dtype=pl.String)
     if column.patterns:

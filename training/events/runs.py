@@ -19,6 +19,14 @@ Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Rows as they lie in the log, their texts as places. keys, columns: as of a `Run`, the columns with `customer` and `_order`."""
+
+    keys: dict[str, pl.Series]
+    columns: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Run:
     """keys      {customer and each category: its distinct texts, sorted}
     offsets   int64 [customers + 1]: customer c of keys["customer"] owns the rows offsets[c]:offsets[c + 1]; some may own none
@@ -45,19 +53,25 @@ def count_places(places: np.ndarray, num_keys: int) -> np.ndarray:
     return np.bincount(places + 1, minlength=num_keys + 1)
 
 
-def sort_rows(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Run:
-    """The run of some rows: the fields and `_order`, by which they rise."""
+def place_texts(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Placed:
+    """The rows, the fields and `_order`, with places in the place of texts."""
     series = {column.name: column for column in rows}  # taken out one by one: texts are large, and not needed once they have places
     del rows
-    fields = [name for name in series if name != CUSTOMER]
-    texts = [name for name in series if name != ORDER and kinds[name] in ("key", "category")]
+    names = [*series]
+    texts = [name for name in names if name != ORDER and kinds[name] in ("key", "category")]
     placed = dict(zip(texts, each(lambda name: places_of(series.pop(name)), texts), strict=True))
     keys = {name: keys for name, (_, keys) in placed.items()}
-    columns = {**{name: places for name, (places, _) in placed.items()}, **{name: _plain(series.pop(name)) for name in [*series]}}
-    customer = columns.pop(CUSTOMER)
+    columns = {name: placed[name][0] if name in placed else _plain(series.pop(name)) for name in names}
+    return Placed(keys, columns)
+
+
+def sort_rows(rows: Placed) -> Run:
+    """The run of rows that rise by `_order`."""
+    keys, customer = rows.keys, rows.columns[CUSTOMER]
+    columns = {name: values for name, values in rows.columns.items() if name != CUSTOMER}
     offsets = np.concatenate([[0], np.cumsum(np.bincount(customer, minlength=len(keys[CUSTOMER])))])
     rank = order_of(customer, columns[TIMESTAMP])
-    columns = dict(zip(fields, each(lambda name: columns[name][rank], fields), strict=True))
+    columns = dict(zip(columns, each(lambda name: columns[name][rank], columns), strict=True))
     return Run(keys, offsets, columns, columns.pop(ORDER))
 
 

@@ -129,6 +129,20 @@ class Filter:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Which keys of customers mean the same one: rows of (key, account), from tables below the log's path.
+
+    links          patterns of the tables' files
+    max_component  of more keys than this that links connect none are united: something that many share connects them
+    """
+
+    links: tuple[str, ...]
+    key: str = "key"
+    account: str = "account"
+    max_component: int = 50
+
+
+@dataclass(frozen=True)
 class Log:
     """One behaviour log: where it lies and what its columns mean.
 
@@ -147,6 +161,7 @@ class Log:
     time_range: TimeRange | None = None
     keep_exact_repeats: bool = False
     max_text_bytes: int = 1_000
+    identity: Identity | None = None
     sessions: Sessions | None = None
     filter: Filter = field(default_factory=Filter)
     install: str = ""
@@ -169,8 +184,8 @@ def log_from_config(config: Mapping[str, Any]) -> Log:
         raise ConfigError("data.sources: expected at least one source, found none")
     if not isinstance(log.max_text_bytes, int) or log.max_text_bytes < 1:
         raise ConfigError(f"data.max_text_bytes: expected a whole number above 0, found {log.max_text_bytes!r}")
-    sessions, limits = _sessions(log.sessions), _filter(log.filter)
-    return replace(log, sources=sources, items=items, time_range=time_range, sessions=sessions, filter=limits)
+    identity, sessions, limits = _identity(log.identity), _sessions(log.sessions), _filter(log.filter)
+    return replace(log, sources=sources, items=items, time_range=time_range, identity=identity, sessions=sessions, filter=limits)
 
 
 def find_zone(name: str) -> ZoneInfo:
@@ -179,6 +194,15 @@ def find_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ConfigError(f"timezone: expected a name such as UTC or Europe/Berlin, found {name!r}") from error
+
+
+def _identity(spec: Any) -> Identity | None:
+    if spec is None:
+        return None
+    identity = _build(Identity, spec, "data.identity")
+    if isinstance(identity.max_component, bool) or not isinstance(identity.max_component, int) or identity.max_component < 2:
+        raise ConfigError(f"data.identity.max_component: expected a whole number above 1, found {identity.max_component!r}")
+    return identity
 
 
 def _sessions(spec: Any) -> Sessions | None:

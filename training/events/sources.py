@@ -40,9 +40,10 @@ def find_sources(log: Log) -> list[SourceFile]:
 
 
 def find_side_tables(log: Log) -> list[tuple[str, Path]]:
-    """The files of lookups and item tables, each once."""
+    """The files of lookups, item tables and links, each once."""
     patterns = [lookup.files for source in log.sources.values() for lookup in source.lookups.values()]
     patterns += [table.files for table in log.items.values()]
+    patterns += log.identity.links if log.identity else ()
     return sorted({file for pattern in patterns for file in find_files(log, pattern)})
 
 

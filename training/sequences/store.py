@@ -9,7 +9,7 @@ Written whole or not at all: everything goes to `<path>.partial`, which is renam
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -109,6 +109,7 @@ def write_store(
     vocabularies: Mapping[str, Vocabulary],
     quarantine: pa.Table | Iterable[pa.Table],
     meta: Mapping[str, Any],
+    more: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """Write a store and return its path; a store that is already there is replaced. How events and quarantine are cut changes no byte.
 
@@ -117,6 +118,7 @@ def write_store(
     offsets     int64 [num_customers + 1]
     quarantine  at least one table; all have the same columns
     meta        data, counts {read, kept, quarantined}, reasons, sources: the parts of store.json that the events don't tell
+    more        writes further files of the store into its folder
     """
     path = Path(path)
     assert len(offsets) == len(customers) + 1
@@ -130,6 +132,7 @@ def write_store(
         for name, vocabulary in vocabularies.items():
             vocabulary.write(partial / _vocabulary_file(name))
         _write_tables(partial / QUARANTINE, [quarantine] if isinstance(quarantine, pa.Table) else quarantine)
+        more(partial)
         counts = {**meta["counts"], "customers": len(customers), "items": vocabularies["item"].size - 2}
         limits = [(int(times.min()), int(times.max())) for times in pieces.read("timestamp")]
         span = [min(first for first, _ in limits), max(last for _, last in limits)]
