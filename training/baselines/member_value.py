@@ -11,13 +11,15 @@ from training.errors import ConfigError
 from training.sequences.history import History, customer_of_event
 
 DAYS_A_YEAR = 365.0
+SHORTEST_DAYS = 91.0  # over which a frequency is told: the first week of a customer says little of a year
 
 
 @dataclass(frozen=True)
 class MemberValue:
     """The coefficients: 1 + per_category for each category after the first, 1 + per_year for each year since the first purchase.
 
-    Neither exceeds at_most. Frequency is counted over the last year, in purchases a year.
+    Neither exceeds at_most. Frequency is that of the last year, or since the first purchase,
+    in purchases a year.
     """
 
     per_category: float = 0.05
@@ -30,9 +32,9 @@ class MemberValue:
 
     def scores(self, snapshots: Snapshots, categories: np.ndarray) -> np.ndarray:
         """Of customers who bought in so many distinct categories [rows]: float64 [rows], 0 for who did not buy for a year."""
-        frequency, amount, tenure = np.nan_to_num(
-            snapshots.columns(["purchases_365d", "spend_per_purchase", "tenure_days"]).T.astype(float)
-        )
+        columns = snapshots.columns(["purchases_365d", "spend_per_purchase", "tenure_days"])
+        purchases, amount, tenure = np.nan_to_num(columns.astype(np.float64)).T
+        frequency = purchases * DAYS_A_YEAR / np.clip(tenure, SHORTEST_DAYS, DAYS_A_YEAR)
         diversity = np.minimum(1 + self.per_category * np.maximum(categories - 1, 0), self.at_most)
         return frequency * amount * diversity * np.minimum(1 + self.per_year * tenure / DAYS_A_YEAR, self.at_most)
 

@@ -13,7 +13,7 @@ from training.sequences.history import History, Log
 from training.sequences.split import DAY, Split
 
 MAX_MOMENTS = 8  # past moments to learn from: neighbouring weeks say nearly the same
-MAX_ROWS = 100_000
+MAX_ROWS = 60_000
 HELD_OUT = 0.2  # of the customers, to choose between variants
 
 
