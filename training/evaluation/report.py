@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from training import pages
 from training.evaluation import plots
 from training.evaluation.compared import Comparison
 from training.evaluation.plots import TimeSpan
@@ -58,13 +58,7 @@ def write_report(path: str | Path, contents: ReportContents) -> None:
 def render(contents: ReportContents) -> str:
     """The report as one HTML text."""
     contests = [comparison.contest for comparison in contents.comparisons if comparison.contest]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(Path(__file__).parent)
     environment.filters["words"] = contestant_name
     return environment.get_template("report.html.jinja").render(
         report=contents,
