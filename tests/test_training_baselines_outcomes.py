@@ -1,0 +1,168 @@
+"""The outcome baselines: blind to the future, an answer for everybody who was seen, right on average, better than chance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers_evaluation import PURCHASE, VIEW, log_of, random_log
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.baselines.member_value import Categories, MemberValue
+from training.baselines.outcome_question import OutcomeQuestion
+from training.baselines.outcomes import OutcomeAnswers, outcome_baselines
+from training.baselines.rfm_outcomes import mean_by_class
+from training.baselines.snapshots import Snapshots
+from training.errors import ConfigError
+from training.evaluation.figures import returns_figures, time_figures, value_figures
+from training.sequences.history import History, customer_of_event
+from training.sequences.split import DAY, Split, leave_one_out, time_split
+
+
+def with_strangers(log: History) -> History:
+    """The same log, of whose customers every tenth only looks."""
+    looks = customer_of_event(log.offsets) % 10 == 0
+    return replace(log, columns={**log.columns, "event": np.where(looks, VIEW, log.columns["event"]).astype(np.int32)})
+
+
+LOG = with_strangers(random_log(seed=8, num_customers=400, days=300))
+HORIZON_DAYS = 21.0
+SPLIT = time_split(LOG, horizon_days=HORIZON_DAYS)
+NOW = int(SPLIT.test.now[0])
+SEEN = History.at(LOG, NOW).num_events > 0
+EVERY = ["rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees"]
+FIELDS = ["returns", "value", "days"]
+
+
+def ask(log: History, split: Split = SPLIT, **options: MemberValue) -> dict[str, OutcomeAnswers]:
+    return outcome_baselines(log, split, kinds=np.array([PURCHASE]), horizon_days=HORIZON_DAYS, seed=3, **options)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, OutcomeAnswers]:
+    return ask(LOG)
+
+
+def truth() -> tuple[np.ndarray, np.ndarray]:
+    """Spend within the horizon and days to the next purchase, at most the horizon: each [C]."""
+    future = History.future(LOG, NOW, SPLIT.test.until)
+    bought = future.where(future.columns["event"] == PURCHASE)
+    customer = customer_of_event(bought.offsets)
+    amount = bought.columns["price"].astype(float) * np.nan_to_num(bought.columns["quantity"], nan=1.0)
+    days = np.full(LOG.num_customers, HORIZON_DAYS)
+    np.minimum.at(days, customer, (bought.columns["timestamp"] - NOW) / DAY)
+    return np.bincount(customer, weights=amount, minlength=LOG.num_customers), days
+
+
+def test_each_has_its_answers(answers: dict[str, OutcomeAnswers]) -> None:
+    assert list(answers) == EVERY
+    assert [name for name, said in answers.items() if said.value is None] == ["cox"]
+    for said in answers.values():
+        for values in filter(lambda values: values is not None, (said.returns, said.value, said.days)):
+            np.testing.assert_array_equal(~np.isnan(values), SEEN)
+            assert values[SEEN].min() >= 0
+        assert said.returns[SEEN].max() <= 1
+        assert said.days[SEEN].max() <= HORIZON_DAYS
+        assert said.settings
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_answers_are_better_than_chance_and_right_on_average(name: str, answers: dict[str, OutcomeAnswers]) -> None:
+    said, (spent, days) = answers[name], truth()
+    came = days < HORIZON_DAYS
+    assert returns_figures(came[SEEN], said.returns[SEEN])["auroc"] > 0.75
+    assert time_figures(days[SEEN], came[SEEN], said.days[SEEN])["concordance"] > 0.7
+    assert said.returns[SEEN].mean() == pytest.approx(came[SEEN].mean(), abs=0.1)
+    assert said.days[SEEN].mean() == pytest.approx(days[SEEN].mean(), abs=2.5)
+    if said.value is not None:
+        figures = value_figures(spent[SEEN], said.value[SEEN])
+        assert abs(figures["aggregate_error"]) < 0.3
+        assert figures["spearman"] > 0.4
+
+
+def test_the_future_changes_no_answer(answers: dict[str, OutcomeAnswers]) -> None:
+    """Other items, prices and kinds of events after the moment, and then none at all."""
+    later = LOG.columns["timestamp"] > NOW
+    swapped = {
+        "event": np.where(later, VIEW, LOG.columns["event"]),
+        "item": np.where(later, 99, LOG.columns["item"]),
+        "price": np.where(later, 1e6, LOG.columns["price"]).astype(np.float32),
+    }
+    for other in (replace(LOG, columns=LOG.columns | swapped), History.at(LOG, NOW)):
+        for name, said in ask(other).items():
+            for field in FIELDS:
+                np.testing.assert_array_equal(getattr(said, field), getattr(answers[name], field), err_msg=f"{name} {field}")
+
+
+def test_a_log_without_prices_has_no_value() -> None:
+    columns = {name: values for name, values in LOG.columns.items() if name not in ("price", "quantity")}
+    assert all(said.value is None and said.returns is not None for said in ask(replace(LOG, columns=columns)).values())
+
+
+def test_who_never_bought_is_told_what_became_of_their_like(answers: dict[str, OutcomeAnswers]) -> None:
+    past = History.at(LOG, NOW)
+    bought = past.where(past.columns["event"] == PURCHASE).num_events > 0
+    strangers = SEEN & ~bought
+    question = OutcomeQuestion.of(LOG, SPLIT, kinds=np.array([PURCHASE]), horizon_days=HORIZON_DAYS, seed=3)
+    before = question.lessons.snapshots.columns(["purchases"])[:, 0] == 0
+    chance = question.lessons.returned[before].mean()
+    assert 0 < chance < 0.5
+    for name in ("bg_nbd", "pareto_nbd"):
+        assert set(answers[name].returns[strangers]) == {chance}
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (leave_one_out(LOG), "expected a split by time"),
+        (SPLIT, "longer than the horizon"),
+    ],
+    ids=["leave one out", "too long a horizon"],
+)
+def test_what_cannot_be_learned_from_is_refused(split: Split, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        outcome_baselines(LOG, split, kinds=np.array([PURCHASE]), horizon_days=280, seed=0)
+
+
+def test_lessons_end_where_the_future_begins() -> None:
+    question = OutcomeQuestion.of(LOG, SPLIT, kinds=np.array([PURCHASE]), horizon_days=HORIZON_DAYS, seed=0)
+    over, since = question.lessons, question.later
+    assert over.snapshots.moment.max() + HORIZON_DAYS * DAY <= NOW
+    assert since.snapshots.moment.max() > over.snapshots.moment.max()
+    assert (since.snapshots.moment + since.days * DAY <= NOW + 1).all()
+    np.testing.assert_array_equal(over.returned, over.days < HORIZON_DAYS)
+    assert (over.spent[~over.returned] == 0).all()
+    assert 0.1 < over.held.mean() < 0.3
+
+
+def test_member_value_by_hand() -> None:
+    """Twice a year 30 each time, of 3 categories, for a year; then nobody who bought nothing."""
+    names = ["purchases_365d", "spend_per_purchase", "tenure_days"]
+    values = np.array([[2, 30, 365], [0, np.nan, np.nan]], dtype=np.float32)
+    snapshots = Snapshots(names, values, np.arange(2), np.zeros(2), np.zeros(2, dtype=bool))
+    scores = MemberValue(per_category=0.1, per_year=0.5).scores(snapshots, np.array([3, 0]))
+    np.testing.assert_allclose(scores, [2 * 30 * 1.2 * 1.5, 0])
+
+
+def test_categories_are_those_known_by_the_moment() -> None:
+    log = log_of([[(0, 5), (1, 5), (9, 6)], [(2, 7)]])
+    log = replace(log, columns={**log.columns, "category": np.array([2, 2, 3, 2], dtype=np.int32)})
+    categories = Categories.of(log, np.array([PURCHASE]))
+    start = int(log.columns["timestamp"][0])
+    rows = [(0, 0), (1, 0), (0, 9), (1, 9)]
+    customer, day = (np.array(part) for part in zip(*rows, strict=True))
+    snapshots = Snapshots([], np.zeros((4, 0)), customer, start + day * DAY, np.zeros(4, dtype=bool))
+    assert categories.known(snapshots).tolist() == [1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("wrong", [{"per_category": -1.0}, {"at_most": 0.5}])
+def test_coefficients_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="expected per_category"):
+        MemberValue(**wrong)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 10)), min_size=1))
+def test_means_by_class_keep_the_sum(rows: list[tuple[int, float]]) -> None:
+    classes, happened = (np.array(part) for part in zip(*rows, strict=True))
+    assert mean_by_class(classes, happened, classes).sum() == pytest.approx(happened.sum())
+    assert mean_by_class(classes, happened, np.array([17]))[0] == pytest.approx(happened.mean())
