@@ -76,12 +76,14 @@ class Source:
     """Files of one layout. `files` is a pattern below the log's path; empty if the path is the file itself.
 
     separator   between the cells of a text: one character, a blank for any number of blanks; empty if the file's ending says it
+    layout      table, or lines: a customer a line, `customer item item …` in the order of time, read as columns customer, place, item
     """
 
     columns: Mapping[str, Column]
     files: str = ""
     names: tuple[str, ...] = ()
     separator: str = ""
+    layout: Literal["table", "lines"] = "table"
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
 
 
@@ -239,6 +241,8 @@ def _source(spec: Any, where: str, log: Log) -> Source:
     source = _build(Source, spec, where)
     lookups = {name: _build(Lookup, lookup, f"{where}.lookups.{name}") for name, lookup in _mapping(source.lookups, where).items()}
     columns = {name: _column(column, f"{where}.columns.{name}") for name, column in _mapping(source.columns, f"{where}.columns").items()}
+    if source.layout not in ("table", "lines"):
+        raise ConfigError(f"{where}.layout: expected table or lines, found {source.layout!r}")
     if unknown := set(columns) - set(log.kinds):
         raise ConfigError(f"{where}.columns: {sorted(unknown)} is no field; declare it under data.fields or use one of {sorted(log.kinds)}")
     if missing := set(REQUIRED) - set(columns):

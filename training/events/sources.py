@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from training.errors import DataError
+from training.events.lines import rows_of_lines
 from training.events.schema import Column, ItemTable, Log, Lookup, Source
 from training.events.text import Text, is_packed, read_text
 
@@ -142,7 +143,8 @@ def _numbered(file: SourceFile) -> pl.LazyFrame:
     if file.copy:
         return _stretch(pl.scan_parquet(file.copy, glob=False), file)
     # Cut before rows are numbered: Polars would read all rows to number them.
-    table = _stretch(open_table(file.path, names=file.source.names, separator=file.source.separator), file)
+    path = rows_of_lines(file.path) if file.source.layout == "lines" else file.path
+    table = _stretch(open_table(path, names=file.source.names, separator=file.source.separator), file)
     table = table.with_row_index(ROW, offset=1 + file.start).with_columns(pl.col(ROW).cast(pl.Int64))
     if SURPLUS in table.collect_schema():
         table = table.with_columns(_flaw(file, table).alias(FLAW)).drop(SURPLUS)

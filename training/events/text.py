@@ -88,7 +88,7 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = 
 
 
 def _unpacked(path: Path) -> Path:
-    copy = _free_name(path)
+    copy = free_name(path)
     try:
         with _open_packed(path) as packed, copy.open("wb") as plain:
             shutil.copyfileobj(packed, plain, CHUNK)
@@ -113,14 +113,15 @@ def _open_packed(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def _mended(path: Path, end: str) -> Path:
-    copy = _free_name(path)
+    copy = free_name(path)
     with path.open(encoding="utf-8", errors="replace", newline="") as broken, copy.open("w", encoding="utf-8", newline="") as whole:
         shutil.copyfileobj(broken, whole, CHUNK)
         whole.write(end)
     return copy
 
 
-def _free_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
+    """A name like the file's in the folder for copies."""
     folder = _folder()
     return folder / f"{len(list(folder.iterdir()))}-{path.name}"
 
