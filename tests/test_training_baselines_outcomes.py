@@ -166,3 +166,18 @@ def test_means_by_class_keep_the_sum(rows: list[tuple[int, float]]) -> None:
     classes, happened = (np.array(part) for part in zip(*rows, strict=True))
     assert mean_by_class(classes, happened, classes).sum() == pytest.approx(happened.sum())
     assert mean_by_class(classes, happened, np.array([17]))[0] == pytest.approx(happened.mean())
+
+
+@pytest.mark.parametrize("horizon_days", [3.0, 14.0])
+def test_a_dozen_customers_are_enough(horizon_days: float) -> None:
+    log = random_log(seed=1, num_customers=12, days=120)
+    split = time_split(log, horizon_days=horizon_days)
+    said = outcome_baselines(log, split, kinds=np.array([PURCHASE]), horizon_days=horizon_days, seed=0)
+    seen = History.at(log, split.test.now).num_events > 0
+    assert all(np.isfinite(getattr(one, field)[seen]).all() for one in said.values() for field in ("returns", "days"))
+
+
+def test_one_customer_is_not_enough() -> None:
+    log = log_of([[(0, 5), (40, 5), (60, 6)]], price=[1.0, 2.0, 3.0])
+    with pytest.raises(ConfigError, match="at least two customers"):
+        outcome_baselines(log, time_split(log, horizon_days=14), kinds=np.array([PURCHASE]), horizon_days=14, seed=0)

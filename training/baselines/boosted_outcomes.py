@@ -1,5 +1,7 @@
 """The outcomes by boosted trees on what is known of a customer: one model each for return, spend and time."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from training.baselines.boosted_trees import tuned
@@ -10,7 +12,7 @@ VARIANCE_POWER = 1.5  # of the compound Poisson-gamma deviance: many spend nothi
 
 def boosted_outcomes(question: OutcomeQuestion, *, seed: int) -> OutcomeAnswers:
     """Leaves a tree and number of trees of each model by its loss on customers who were held out."""
-    lessons = question.lessons
+    lessons = replace(question.lessons, spent=np.maximum(question.lessons.spent, 0.0))  # a deviance knows no negative amounts
     train, held = lessons.where(~lessons.held), lessons.where(lessons.held)
 
     def answer(label: str, objective: str, **parameters: float | str) -> tuple[np.ndarray, str]:

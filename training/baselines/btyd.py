@@ -44,7 +44,8 @@ class _Model(ABC):
             )
         unit = np.where(cls.in_days, max(float(transactions.age.mean()), 1.0), 1.0)
         history, count = np.unique(np.stack([transactions.repeats, transactions.last, transactions.age], 1), axis=0, return_counts=True)
-        grouped = Transactions(np.arange(len(history)), *history.T, np.zeros(len(history)))
+        repeats, last, age = history.T
+        grouped = Transactions(np.arange(len(history)), repeats, last, age, np.zeros(len(history)))
 
         def loss(logarithms: np.ndarray) -> float:
             return -float(count @ cls(*(np.exp(logarithms) * unit)).log_likelihood(grouped)) / count.sum()

@@ -83,11 +83,12 @@ class OutcomeQuestion:
         names = [str(kind) for kind in range(int(past.columns["event"].max(initial=-1)) + 1)]
         activity = Activity.of(past, intent_events=kinds, event_names=names)
         over = past_moments(int(activity.steps.timestamp.min(initial=now)), now, horizon)
-        since = past_moments(over[0], now, min(horizon, 7 * DAY))
+        since = [now - (now - over[0]) * part // (MAX_MOMENTS + 1) for part in range(1, MAX_MOMENTS + 1)]
         random = np.random.default_rng(seed)
-        held = random.random(past.num_customers) < HELD_OUT
-        lessons, later = (_lessons(activity, _some(moments), now, horizon, held, random) for moments in (over, since))
-        if lessons.returned.all() or not lessons.returned.any():
+        held = _held_out(activity.seen(over[0]), past.num_customers, random)
+        lessons, later = (_lessons(activity, moments, now, horizon, held, random) for moments in (_some(over), since))
+        taught = lessons.returned[~lessons.held]
+        if taught.all() or not taught.any():
             raise ConfigError(
                 "expected some customers to come back after past moments and some not, found only one kind; change the horizon"
             )
@@ -98,6 +99,15 @@ class OutcomeQuestion:
         answer = np.full(self.past.num_customers, np.nan)
         answer[self.asked.customer] = of_asked
         return answer
+
+
+def _held_out(known: np.ndarray, num_customers: int, random: np.random.Generator) -> np.ndarray:
+    """A part of the known customers, at least one but not all: bool [C]."""
+    if len(known) < 2:
+        raise ConfigError(f"expected at least two customers before past moments, found {len(known)}; choose a later cutoff")
+    held = np.zeros(num_customers, dtype=bool)
+    held[random.choice(known, int(np.ceil(HELD_OUT * len(known))), replace=False)] = True
+    return held
 
 
 def _some(moments: Sequence[int]) -> list[int]:
