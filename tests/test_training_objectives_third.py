@@ -77,14 +77,14 @@ def artifact(run: Path) -> Path:
 
 def test_it_is_trained_judged_and_reported(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    assert list(summary["days_away"]) == ["model"]
-    assert 0 < summary["days_away"]["model"]["closeness"] < 1
+    assert list(summary["test"]["days_away"]) == ["model"]
+    assert 0 < summary["test"]["days_away"]["model"]["closeness"] < 1
     assert 0 < summary["customers"]["days_away"] <= 48
     assert list(summary["ranking"]) == ["model", "popularity", "buy_again", "item_to_item"]
     assert "train/days_away_loss" in (run / "metrics.csv").read_text().splitlines()[0]
     page = (run / "report.html").read_text()
     assert "<h2>DaysAway</h2>" in page
-    assert f"{summary['days_away']['model']['closeness']:.4f}" in page
+    assert f"{summary['test']['days_away']['model']['closeness']:.4f}" in page
 
 
 def test_the_contract_tells_what_it_answers(artifact: Path) -> None:

@@ -1,7 +1,7 @@
 """A composed config and a store to what training needs: split, model, questions, batches. The same for training, export and tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -25,7 +25,7 @@ from training.sequences.store import SequenceStore
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a run is made of."""
+    """Everything that a run is made of. split: by which it is judged; a refit learned from more than its training window."""
 
     store: SequenceStore
     split: Split
@@ -36,11 +36,15 @@ class Parts:
     module: SequenceModule
 
 
-def build(config: DictConfig, store: SequenceStore) -> Parts:
-    """Seeded: the same config and store give the same first weights. Raises ConfigError for what the log does not have."""
+def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> Parts:
+    """Seeded: the same config and store give the same first weights. Raises ConfigError for what the log does not have.
+
+    refit: learn from all time before the test, validation included.
+    """
     torch.manual_seed(config.seed)
     split = make_split(store, **_plain(config.data.split))
-    facts = Facts.of(store, store.vocabularies, split.train_until)
+    learned = replace(split, train_until=split.test.now) if refit else split
+    facts = Facts.of(store, store.vocabularies, learned.train_until)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)
@@ -51,11 +55,12 @@ def build(config: DictConfig, store: SequenceStore) -> Parts:
         dim=config.dim,
         dropout=config.dropout,
         facts=facts,
+        sparse_items=any(objective.sees_a_sample for objective in objectives.values()),
     )
     model = SequenceModel(features, instantiate(config.encoder), objectives)
     questions = Questions(store, fields=fields.names, max_events=config.max_events, objectives=objectives)
     moments = instantiate(config.moments)
-    data = SequenceData(store, split, questions, moments, customers_per_batch=config.customers_per_batch, seed=config.seed)
+    data = SequenceData(store, learned, questions, moments, customers_per_batch=config.customers_per_batch, seed=config.seed)
     batches = num_batches(int(np.count_nonzero(facts.training.num_events)), config.customers_per_batch)
     module = SequenceModule(
         model,

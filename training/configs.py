@@ -24,6 +24,7 @@ class TrainSettings:
     store: Text
     out: Text
     force: bool
+    refit: bool
     seed: Seed
     dim: Count
     dropout: Share

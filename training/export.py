@@ -30,7 +30,7 @@ from training.errors import ArtifactError
 from training.events.schema import NEVER_NEGATIVE
 from training.files import check_replaceable, replacing_folder, sha256, write_json
 from training.golden import golden_cases
-from training.layout import BEST, CONTRACT, SUMMARY
+from training.layout import BEST, CONTRACT, SUMMARY, answering
 from training.models.model import SequenceModel
 from training.objectives.objective import Output
 from training.sequences.batch import Batch
@@ -52,7 +52,7 @@ def export(config: DictConfig) -> Path:
     check_export_config(config)
     run, out = _finished_run(config), Path(config.out)
     check_replaceable(out, known_by=CONTRACT, what="an artifact")
-    checkpoint, digest = read_checkpoint(run / BEST), sha256(run / BEST)
+    checkpoint, digest = read_checkpoint(answering(run)), sha256(answering(run))
     store = _store(checkpoint, run)
     if not config.force and _checkpoint_of(out) == digest:
         _note_seconds(run, out)
@@ -79,7 +79,7 @@ def load_run(run: Path) -> Parts:
 
     Raises ArtifactError where the checkpoint can't be read or the model can't be served, StoreError where the store is another by now.
     """
-    checkpoint = read_checkpoint(run / BEST)
+    checkpoint = read_checkpoint(answering(run))
     return _parts(checkpoint, _store(checkpoint, run), run)
 
 
@@ -92,7 +92,7 @@ def _store(checkpoint: dict[str, Any], run: Path) -> SequenceStore:
 def _parts(checkpoint: dict[str, Any], store: SequenceStore, run: Path) -> Parts:
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
-    parts = build(settings, store)
+    parts = build(settings, store, refit=bool(settings.get("refit")))
     answers = {output.name for output in _outputs(parts)}
     if missing := [name for name in SERVED if name not in answers]:
         raise ArtifactError(

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from training.build import Parts
 from training.evaluation.compared import Comparison
 from training.evaluation.judging import judge
+from training.evaluation.rivals import Rivals
 from training.evaluation.verdict import verdict_lines
 from training.files import replacing_file, write_json
 from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
@@ -30,13 +31,15 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     write_predictions(out / PREDICTIONS, parts, compared)
     shown = showcase(config, parts, compared)
     write_json(out / SHOWCASE, {"customers": [customer.as_dict() for customer in shown]})
+    figures = {section: _without_nan(comparison.figures) for section, comparison in compared.items()}
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.seed,
         "best_epoch": best_epoch,
         **{section: {} for section in ALWAYS_THERE},
-        **{section: _without_nan(comparison.figures) for section, comparison in compared.items()},
+        **{section: figures[section] for section in ALWAYS_THERE if section in figures},
+        "test": figures,
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
         "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
@@ -50,10 +53,12 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
 def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
     """Every objective that can be judged, by its section of the summary, beside what it is compared with."""
     customers, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=config.customers_per_batch)
+    rivals = Rivals(parts.store, parts.split, seed=config.seed)
     return {
-        objective.section or name: objective.compare(parts.store, parts.split, customers, evidence[name], seed=config.seed)
+        comparison.section or objective.section or name: comparison
         for name, objective in parts.model.objectives.items()
         if not objective.why_not_judged(parts.split)
+        for comparison in objective.compare(rivals, customers, evidence[name])
     }
 
 

@@ -7,6 +7,8 @@ import logging
 import shutil
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,17 @@ from training.cli import command
 from training.configs import check_train_config, deciding
 from training.curve import LearningCurve
 from training.errors import ConfigError
+from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
-from training.files import check_replaceable, write_text, writing_to
-from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REPORT, SHOWCASE, SUMMARY, TENSORBOARD
+from training.files import check_replaceable, replacing_file, write_text, writing_to
+from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD
+from training.objectives.calibration import hand_over
 from training.rehearsal import rehearse
 from training.results import write_results
 from training.sequences.store import SequenceStore
 
 QUALITY = "validation/quality"
-LEFT_BEHIND = (SUMMARY, LAST, BEST, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
+LEFT_BEHIND = (SUMMARY, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a command that was stopped
 
 console = Console(soft_wrap=True)
@@ -61,7 +65,7 @@ def run(config: DictConfig) -> Path:
         prepare(config, out)
     fit(trainer, parts, out)
     if trainer.is_global_zero:
-        finish(config, parts, out, seconds=elapsed.seconds)
+        finish(config, parts, out, elapsed)
     return out
 
 
@@ -94,22 +98,59 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "E
 
 def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
     """Train from the start, or from the last checkpoint where there is one."""
-    with warnings.catch_warnings():
-        # Lightning asks torch in a way that torch gives up; and going on in a folder with checkpoints is what is wanted here
-        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+    with without_chatter():
         try:
             trainer.fit(parts.module, parts.data, ckpt_path=str(out / LAST) if (out / LAST).exists() else None)
         except SIGTERMException as stopped:  # Lightning leaves as if all were done, and the next command would begin
             raise SystemExit(STOPPED) from stopped
 
 
-def finish(config: DictConfig, parts: Parts, out: Path, *, seconds: float) -> None:
-    """Compare the best checkpoint with the baselines on the test window and write everything that a reader opens."""
+def finish(config: DictConfig, parts: Parts, out: Path, elapsed: "Elapsed") -> None:
+    """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
+
+    With `refit` it is trained anew first, and keeps what validation taught.
+    """
     checkpoint = read_checkpoint(out / BEST)
     parts.module.load_state_dict(checkpoint["state_dict"])
-    write_results(config, parts, out, best_epoch=checkpoint["epoch"], train_seconds=seconds)
+    calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
+    if config.refit:
+        parts = refitted(config, parts, epochs=checkpoint["epoch"] + 1)
+    with replacing_file(out / (REFIT if config.refit else BEST)) as aside:
+        torch.save({**checkpoint, "state_dict": parts.module.state_dict()}, aside)
+    write_results(config, parts, out, best_epoch=checkpoint["epoch"], train_seconds=elapsed.seconds)
     console.print(f"Report: [bold]{out / REPORT}[/]  figures: {out / SUMMARY}")
+
+
+def refitted(config: DictConfig, chosen: Parts, *, epochs: int) -> Parts:
+    """Trained from the start on all time before the test, validation included, by one process; nothing is chosen any more.
+
+    The learning rate falls as it did, so that so many epochs are what validation saw of them. Interrupted, it begins anew.
+    """
+    again = build(config, chosen.store, refit=True)
+    logging_nothing: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = make_trainer(
+        config,
+        **logging_nothing,
+        max_epochs=epochs,
+        devices=1,
+        strategy="auto",
+        limit_val_batches=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+    )
+    with without_chatter():
+        trainer.fit(again.module, again.data)
+    hand_over(chosen.model, again.model)
+    return again
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Lightning asks torch in a way that torch gives up; and going on in a folder with checkpoints is what is wanted here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+        yield
 
 
 class Stopping(EarlyStopping):

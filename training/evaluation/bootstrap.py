@@ -1,6 +1,6 @@
 """How far a number would move had other customers been drawn: percentile bootstrap over customers (Efron and Tibshirani, 1993)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 NUM_RESAMPLES = 1000
 LEVEL = 0.95
 _BLOCK = 2_000_000  # customers drawn at once: bounds the memory, not the result
+_ROWS = 256  # customers compared with all others at once
 
 
 class Interval(NamedTuple):
@@ -23,37 +24,25 @@ class Interval(NamedTuple):
         return not (self.low > 0 or self.high < 0)
 
 
-def mean_interval(values: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL) -> Interval:
-    """The mean of values [n], one a customer. For a paired comparison give the differences, customer by customer."""
-    values = np.asarray(values, dtype=np.float64)
-    return _interval(float(values.mean()), lambda draw: draw @ values / len(values), len(values), seed, num_resamples, level)
+class Statistic(NamedTuple):
+    """A number over n customers, and the same number over resamples: a function of how often each was drawn, float64 [resamples, n]."""
+
+    value: float
+    of_draw: Callable[[np.ndarray], np.ndarray]
 
 
-def auroc_interval(
-    labels: np.ndarray, scores: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
-) -> Interval:
-    """The area under the ROC curve of scores [n] for labels [n] (bool)."""
-    value, of_draw = _auroc(np.asarray(labels, dtype=bool), np.asarray(scores))
-    return _interval(value, of_draw, len(labels), seed, num_resamples, level)
-
-
-def auroc_difference(
-    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
-) -> Interval:
-    """AUROC of `scores` minus that of `others`, both on the same drawn customers."""
-    labels = np.asarray(labels, dtype=bool)
-    (first, of_first), (second, of_second) = _auroc(labels, np.asarray(scores)), _auroc(labels, np.asarray(others))
-    return _interval(first - second, lambda draw: of_first(draw) - of_second(draw), len(labels), seed, num_resamples, level)
-
-
-def _interval(
-    value: float, statistic: Callable[[np.ndarray], np.ndarray], size: int, seed: int, num_resamples: int, level: float
-) -> Interval:
-    """`statistic` takes how often each customer was drawn, float64 [resamples, size], and gives one number a resample."""
+def resampled(statistics: Mapping[str, Statistic], size: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> dict[str, np.ndarray]:
+    """Each statistic on the same resamples of `size` customers: {name: [num_resamples]}."""
     random, block = np.random.default_rng(seed), max(1, _BLOCK // size)
     chances = np.full(size, 1.0 / size)
     sizes = [min(block, num_resamples - start) for start in range(0, num_resamples, block)]
-    numbers = np.concatenate([statistic(random.multinomial(size, chances, size=drawn).astype(np.float64)) for drawn in sizes])
+    draws = (random.multinomial(size, chances, size=drawn).astype(np.float64) for drawn in sizes)
+    parts = [{name: statistic.of_draw(draw) for name, statistic in statistics.items()} for draw in draws]
+    return {name: np.concatenate([part[name] for part in parts]) for name in statistics}
+
+
+def interval_of(value: float, numbers: np.ndarray, *, level: float = LEVEL) -> Interval:
+    """A value with the bounds that the same number over resamples gives it."""
     numbers = numbers[~np.isnan(numbers)]  # a resample without both labels has no AUROC
     if not len(numbers):
         return Interval(value, float("nan"), float("nan"))
@@ -61,10 +50,10 @@ def _interval(
     return Interval(value, float(low), float(high))
 
 
-def _auroc(labels: np.ndarray, scores: np.ndarray) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
-    """The AUROC and a function of draws [resamples, n]: the Mann-Whitney statistic with each customer counted as often as drawn."""
+def auroc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
+    """The Mann-Whitney statistic of scores [n] for labels [n] (bool), each customer counted as often as drawn."""
     order = np.argsort(scores, kind="stable")
-    sorted_labels = labels[order]
+    sorted_labels = np.asarray(labels, dtype=bool)[order]
     level = rankdata(scores[order], method="dense") - 1
     first = np.flatnonzero(np.diff(level, prepend=-1))
 
@@ -75,4 +64,68 @@ def _auroc(labels: np.ndarray, scores: np.ndarray) -> tuple[float, Callable[[np.
         with np.errstate(invalid="ignore"):
             return (came * below).sum(axis=1) / (came.sum(axis=1) * stayed.sum(axis=1))
 
-    return float(of_draw(np.ones((1, len(labels))))[0]), of_draw
+    return Statistic(float(of_draw(np.ones((1, len(labels))))[0]), of_draw)
+
+
+def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """Spearman's, of amounts [n] and predictions [n]. Ranks are those among all customers, in a resample too."""
+    x, y = (rankdata(values) / len(values) for values in (actual, predicted))
+    moments = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], 1)
+
+    def of_draw(draw: np.ndarray) -> np.ndarray:
+        n, x, y, xy, xx, yy = (draw @ moments).T
+        with np.errstate(invalid="ignore"):
+            return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+
+    return Statistic(float(of_draw(np.ones((1, len(x))))[0]), of_draw)
+
+
+def concordance(days: np.ndarray, came: np.ndarray, expected: np.ndarray) -> Statistic:
+    """Harrell's, of days [n] to what came (bool [n]; otherwise none did for so long) and days expected [n].
+
+    A pair in a resample counts by the sum of how often its two were drawn, in place of the product: the first order of the bootstrap.
+    """
+    came, pairs, right = np.asarray(came, dtype=bool), np.zeros(len(days)), np.zeros(len(days))
+    arrived = np.flatnonzero(came)
+    for start in range(0, len(arrived), _ROWS):
+        rows = arrived[start : start + _ROWS]
+        comparable = (days > days[rows, None]) | ((days == days[rows, None]) & ~came)  # who was watched as long in vain is later
+        agreed = comparable * ((expected > expected[rows, None]) + 0.5 * (expected == expected[rows, None]))
+        for counts, of_pair in ((pairs, comparable), (right, agreed)):
+            counts[rows] += of_pair.sum(1)
+            counts += of_pair.sum(0)
+    total, agreed_in_all = pairs.sum() / 2, right.sum() / 2
+
+    def of_draw(draw: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return (draw @ right - agreed_in_all) / (draw @ pairs - total)
+
+    return Statistic(float(agreed_in_all / total) if total else float("nan"), of_draw)
+
+
+def mean_interval(values: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL) -> Interval:
+    """The mean of values [n], one a customer. For a paired comparison give the differences, customer by customer."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = Statistic(float(values.mean()), lambda draw: draw @ values / len(values))
+    return _interval(mean, len(values), seed, num_resamples, level)
+
+
+def auroc_interval(
+    labels: np.ndarray, scores: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
+) -> Interval:
+    """The area under the ROC curve of scores [n] for labels [n] (bool)."""
+    return _interval(auroc(labels, np.asarray(scores)), len(labels), seed, num_resamples, level)
+
+
+def auroc_difference(
+    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
+) -> Interval:
+    """AUROC of `scores` minus that of `others`, both on the same drawn customers."""
+    first, second = auroc(labels, np.asarray(scores)), auroc(labels, np.asarray(others))
+    difference = Statistic(first.value - second.value, lambda draw: first.of_draw(draw) - second.of_draw(draw))
+    return _interval(difference, len(labels), seed, num_resamples, level)
+
+
+def _interval(statistic: Statistic, size: int, seed: int, num_resamples: int, level: float) -> Interval:
+    numbers = resampled({"": statistic}, size, seed=seed, num_resamples=num_resamples)[""]
+    return interval_of(statistic.value, numbers, level=level)

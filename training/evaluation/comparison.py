@@ -10,25 +10,20 @@ from training.baselines.intent import intent_baselines
 from training.baselines.ranker import RankingQuestion, evaluate_ranker
 from training.baselines.ranking import ranking_baselines
 from training.evaluation.compared import Comparison, of_probabilities, of_rankings
+from training.evaluation.rivals import Rivals
 from training.sequences.future import Future
 from training.sequences.history import History, Log
 from training.sequences.split import DAY, Split, Window
 
 
 def compare_ranking(
-    log: Log,
-    split: Split,
-    customers: np.ndarray,
-    evidence: Mapping[str, np.ndarray],
-    *,
-    kinds: np.ndarray,
-    candidates: np.ndarray,
-    seed: int,
+    rivals: Rivals, customers: np.ndarray, evidence: Mapping[str, np.ndarray], *, kinds: np.ndarray, candidates: np.ndarray
 ) -> Comparison:
     """Beside popularity, buy again and item-to-item, for those customers whom something followed.
 
     customers: positions, rising [n]; evidence: {metric: [n]}; kinds: event ids; candidates: bool [num_items].
     """
+    log, split, seed = rivals.store, rivals.split, rivals.seed
     test = ranking_question(log, split.test, kinds)
     baselines = ranking_baselines(
         ranking_question(log, split.validation, kinds), test.history, candidates=candidates, target_events=kinds, seed=seed
@@ -37,26 +32,19 @@ def compare_ranking(
     metrics: dict[str, Mapping[str, np.ndarray]] = {"model": {name: values[place] for name, values in evidence.items()}}
     for name, ranker in track(baselines.items(), description="Asking the ranking baselines"):
         metrics[name] = evaluate_ranker(ranker, test)
-    when = f"on {_cutoff(split)}" if split.kind == "time" else "right after the last step but one"
+    when = f"on {cutoff(split)}" if split.kind == "time" else "right after the last step but one"
     question = f"Asked {when}: which items will the customer's next basket hold? Items bought before stay in the ranking."
     return of_rankings(question, test.customers, metrics, {name: ranker.settings for name, ranker in baselines.items()}, seed=seed)
 
 
 def compare_intent(
-    log: Log,
-    split: Split,
-    customers: np.ndarray,
-    evidence: Mapping[str, np.ndarray],
-    *,
-    kinds: np.ndarray,
-    horizon: int,
-    event_names: list[str],
-    seed: int,
+    rivals: Rivals, customers: np.ndarray, evidence: Mapping[str, np.ndarray], *, kinds: np.ndarray, horizon: int
 ) -> Comparison:
     """Beside RFM and the boosted trees, for those customers whose horizon (µs) is known to its end.
 
     Only for splits by time: the baselines are taught on past moments that all customers share. evidence: `probability` and `bought` [n].
     """
+    log, split, seed = rivals.store, rivals.split, rivals.seed
     seen = ~np.isnan(evidence["bought"])
     asked, bought = customers[seen], evidence["bought"][seen] > 0
     baselines = intent_baselines(
@@ -64,14 +52,14 @@ def compare_intent(
         validation_now=int(split.validation.now[0]),
         horizon=horizon,
         intent_events=kinds,
-        event_names=event_names,
+        event_names=rivals.store.vocabularies["event"].keys,
         seed=seed,
     )
     history, now = History.at(log, split.test.now), int(split.test.now[0])
     probabilities = {"model": evidence["probability"][seen]}
     probabilities |= {name: baseline.probabilities(history, now)[asked] for name, baseline in baselines.items()}
     did = f"{100 * bought.mean():.1f} % of {len(bought):,} did"
-    question = f"Asked on {_cutoff(split)}: will the customer buy within {horizon / DAY:g} days? {did}."
+    question = f"Asked on {cutoff(split)}: will the customer buy within {horizon / DAY:g} days? {did}."
     return of_probabilities(
         question, asked, bought, probabilities, {name: baseline.settings for name, baseline in baselines.items()}, seed=seed
     )
@@ -87,5 +75,6 @@ def ranking_question(log: Log, window: Window, kinds: np.ndarray) -> RankingQues
     return RankingQuestion(History.at(log, window.now), asked[followed], items, np.append(0, np.cumsum(counts[followed])))
 
 
-def _cutoff(split: Split) -> str:
+def cutoff(split: Split) -> str:
+    """The day from which on the test lies in the future."""
     return datetime.fromtimestamp((int(split.test.now[0]) + 1) / 1e6, UTC).date().isoformat()

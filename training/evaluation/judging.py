@@ -9,7 +9,7 @@ from training.models.model import SequenceModel
 from training.module import joined
 from training.sequences.datamodule import WindowBatches
 from training.sequences.questions import Questions
-from training.sequences.split import Window
+from training.sequences.split import Split, Window
 
 
 def judge(
@@ -27,3 +27,14 @@ def judge(
     order = np.argsort(batches.customers)
     whole = {name: joined(parts) for name, parts in evidence.items()}
     return batches.customers[order], {name: {key: values[order] for key, values in of.items()} for name, of in whole.items()}
+
+
+def calibrate(model: SequenceModel, questions: Questions, split: Split, *, customers_per_batch: int) -> None:
+    """Let every objective that can be judged learn from the validation window to mean what it says."""
+    batches = WindowBatches(questions, split.validation, customers_per_batch=customers_per_batch)
+    model.eval()
+    with torch.no_grad():
+        asked = [(model.represent(batch), batch.labels) for batch in track(DataLoader(batches, batch_size=None), description="Calibrating")]
+        for name, objective in model.objectives.items():
+            if not objective.why_not_judged(split):
+                objective.calibrate([(context, labels[name]) for context, labels in asked])

@@ -22,18 +22,18 @@ _WEEK = 7 * 86_400_000_000  # µs
 CURVES = ("loss", "ndcg@10", "hr@10", "auroc")
 
 # Colours stand for names of the page's style sheet and are replaced by them in the SVG.
-_INK, _QUIET, _MODEL, _BASELINE = "#010101", "#020202", "#030303", "#040404"
+INK_COLOUR, _QUIET, MODEL_COLOUR, BASELINE_COLOUR = "#010101", "#020202", "#030303", "#040404"
 _SPANS = ("#050505", "#060606", "#070707")
 _CSS = {
-    _INK: "var(--ink)",
+    INK_COLOUR: "var(--ink)",
     _QUIET: "var(--line)",
-    _MODEL: "var(--model)",
-    _BASELINE: "var(--baseline)",
+    MODEL_COLOUR: "var(--model)",
+    BASELINE_COLOUR: "var(--baseline)",
     _SPANS[0]: "var(--train)",
     _SPANS[1]: "var(--validation)",
     _SPANS[2]: "var(--test)",
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "revisit",
     "font.family": "sans-serif",
@@ -43,13 +43,13 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _QUIET,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
-    "axes.titlecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
+    "axes.titlecolor": INK_COLOUR,
+    "axes.labelcolor": INK_COLOUR,
+    "text.color": INK_COLOUR,
     "xtick.color": _QUIET,
     "ytick.color": _QUIET,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    "xtick.labelcolor": INK_COLOUR,
+    "ytick.labelcolor": INK_COLOUR,
     "grid.color": _QUIET,
     "grid.linewidth": 0.6,
 }
@@ -66,12 +66,12 @@ class TimeSpan:
 
 def timeline(timestamps: np.ndarray, spans: Sequence[TimeSpan]) -> Markup:
     """Events in each whole week (timestamps: µs [N]), before the training, validation and test windows, in this order."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(6.0, 2.2)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(6.0, 2.2)
         first, last = timestamps.min(), timestamps.max()
         edges = np.append(first, np.arange(first + _WEEK, last, _WEEK))
         count, edges = np.histogram(timestamps, bins=edges if len(edges) > 1 else np.array([first, last + 1]))
-        axes.stairs(count, _dates(edges), fill=True, color=_BASELINE, alpha=0.75, linewidth=0)
+        axes.stairs(count, _dates(edges), fill=True, color=BASELINE_COLOUR, alpha=0.75, linewidth=0)
         for place, (span, colour) in enumerate(zip(spans, _SPANS, strict=False)):
             start, end = _dates(np.array([span.start, span.end]))
             axes.axvspan(start, end, color=colour, alpha=0.22, linewidth=0)
@@ -85,7 +85,7 @@ def timeline(timestamps: np.ndarray, spans: Sequence[TimeSpan]) -> Markup:
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel("events a week")
         axes.set_xlim(*_dates(np.array([first, max([last, *(span.end for span in spans)])])))
-        return _svg(figure, "Events in each week, with the training, validation and test windows")
+        return svg_of(figure, "Events in each week, with the training, validation and test windows")
 
 
 def training_curves(metrics: Sequence[Mapping[str, float]]) -> list[Markup]:
@@ -97,17 +97,17 @@ def training_curves(metrics: Sequence[Mapping[str, float]]) -> list[Markup]:
 
 def forest(contest: Contest) -> Markup:
     """Each contestant's metric with its interval, and a line down from the model."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         contestants = contest.contestants
-        figure, axes = _figure(3.6, 0.75 + 0.34 * len(contestants))
+        figure, axes = blank(3.6, 0.75 + 0.34 * len(contestants))
         for place, one in enumerate(contestants):
-            colour = _MODEL if one.name == MODEL else _BASELINE
+            colour = MODEL_COLOUR if one.name == MODEL else BASELINE_COLOUR
             axes.plot([one.value.low, one.value.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
             axes.plot(one.value.value, place, "o", color=colour, markersize=6.5)
             axes.annotate(
                 f"{one.value.value:.3f}", (one.value.value, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
             )
-        axes.axvline(contestants[0].value.value, color=_MODEL, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
+        axes.axvline(contestants[0].value.value, color=MODEL_COLOUR, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
         axes.set_yticks(range(len(contestants)), [contestant_name(one.name) for one in contestants])
         axes.set_ylim(len(contestants) - 0.6, -0.75)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -117,16 +117,16 @@ def forest(contest: Contest) -> Markup:
         axes.spines[["left", "bottom"]].set_visible(False)
         metric = metric_name(contest.metric)
         axes.set_title(f"{metric}, 95% intervals")
-        return _svg(figure, f"{metric} of the model and the baselines with intervals")
+        return svg_of(figure, f"{metric} of the model and the baselines with intervals")
 
 
 def calibration(name: str, curve: Reliability) -> Markup:
     """What was predicted against what happened: on the diagonal the probability means what it says."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(2.7, 2.7)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(2.7, 2.7)
         spread = 1.96 * np.sqrt(curve.observed * (1 - curve.observed) / curve.count)
-        colour = _MODEL if name == MODEL else _BASELINE
-        axes.plot([0, 1], [0, 1], color=_INK, alpha=0.45, linewidth=1, linestyle=(0, (2, 3)))
+        colour = MODEL_COLOUR if name == MODEL else BASELINE_COLOUR
+        axes.plot([0, 1], [0, 1], color=INK_COLOUR, alpha=0.45, linewidth=1, linestyle=(0, (2, 3)))
         axes.errorbar(curve.predicted, curve.observed, yerr=spread, color=colour, marker="o", markersize=4.5, linewidth=1.4, elinewidth=1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
@@ -134,18 +134,18 @@ def calibration(name: str, curve: Reliability) -> Markup:
         axes.set(
             xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="predicted", ylabel="came back", title=contestant_name(name)
         )
-        return _svg(figure, f"Calibration of {contestant_name(name)}")
+        return svg_of(figure, f"Calibration of {contestant_name(name)}")
 
 
 def _curve(title: str, names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> Markup:
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.4, 2.2)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(3.4, 2.2)
         for name in names:
             points = [(row["epoch"], row[name]) for row in metrics if np.isfinite(row.get(name, np.nan))]
             if not points:
                 continue
             stage, (epoch, value) = name.split("/", 1)[0], zip(*points, strict=True)
-            colour = _BASELINE if stage == "train" else _MODEL
+            colour = BASELINE_COLOUR if stage == "train" else MODEL_COLOUR
             axes.plot(epoch, value, color=colour, linewidth=1.6, marker="o", markersize=3, linestyle="--" if stage == "train" else "-")
             axes.annotate(stage, (epoch[-1], value[-1]), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -153,7 +153,7 @@ def _curve(title: str, names: Sequence[str], metrics: Sequence[Mapping[str, floa
         axes.margins(x=0.05)
         axes.set(title=_title(title), xlabel="epoch")
         axes.grid(axis="y")
-        return _svg(figure, f"{title} by epoch")
+        return svg_of(figure, f"{title} by epoch")
 
 
 def _title(name: str) -> str:
@@ -162,7 +162,8 @@ def _title(name: str) -> str:
     return f"{of.replace('_', ' ')} {metric_name(metric)}".strip()
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def blank(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.subplots()
@@ -173,7 +174,7 @@ def _dates(timestamps: np.ndarray) -> np.ndarray:
     return timestamps / 86_400_000_000
 
 
-def _svg(figure: Figure, description: str) -> Markup:
+def svg_of(figure: Figure, description: str) -> Markup:
     """An SVG element for a page: no prologue, no metadata, no name spaces, colours by the page's names."""
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from training import pages
 from training.evaluation import plots
-from training.evaluation.compared import Comparison
+from training.evaluation.compared import Comparison, Panel
 from training.evaluation.plots import TimeSpan
 from training.evaluation.verdict import contestant_name, metric_name, signed, verdict_lines
 from training.files import write_text
@@ -81,6 +81,7 @@ class Section:
     rows: list["Row"]
     forest: Markup | None
     calibration: list[Markup]
+    panels: Sequence[Panel]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _section(comparison: Comparison) -> Section:
         rows=[_row(comparison, name) for name in comparison.figures],
         forest=plots.forest(contest) if contest else None,
         calibration=[plots.calibration(name, curve) for name, curve in comparison.calibration.items()],
+        panels=comparison.panels,
     )
 
 

@@ -7,13 +7,26 @@ from enum import IntEnum
 import numpy as np
 
 from training.errors import ConfigError
-from training.evaluation.bootstrap import Interval, auroc_difference, auroc_interval, mean_interval
+from training.evaluation.bootstrap import (
+    Interval,
+    Statistic,
+    auroc,
+    concordance,
+    interval_of,
+    mean_interval,
+    rank_correlation,
+    resampled,
+)
 from training.evaluation.outcomes import outcome_metrics
 
 MODEL = "model"
 RANKING_METRICS = ("ndcg@10", "hr@10", "mrr", "recall@20")  # the first decides
 INTENT_METRICS = ("auroc", "average_precision", "brier", "calibration_error")
-LESS_IS_BETTER = {"brier", "calibration_error"}
+RETURN_METRICS = ("auroc", "average_precision", "calibration_error")
+VALUE_METRICS = ("spearman", "normalised_gini", "mae", "aggregate_error", "r", "decile_mape")
+TIME_METRICS = ("concordance",)
+LOYALTY_METRICS = ("auroc", "average_precision")
+LESS_IS_BETTER = {"brier", "calibration_error", "mae", "aggregate_error", "decile_mape"}
 METRIC_NAMES = {
     "ndcg@10": "NDCG@10",
     "hr@10": "HR@10",
@@ -23,7 +36,15 @@ METRIC_NAMES = {
     "average_precision": "Average precision",
     "brier": "Brier score",
     "calibration_error": "Calibration error",
+    "spearman": "Spearman",
+    "normalised_gini": "Normalised Gini",
+    "mae": "MAE",
+    "aggregate_error": "Aggregate error",
+    "r": "r",
+    "decile_mape": "Decile MAPE",
+    "concordance": "Concordance",
 }
+CONTESTANT_NAMES = {"rfm": "RFM", "bg_nbd": "BG/NBD", "pareto_nbd": "Pareto/NBD", "cox": "Cox"}
 
 
 class Verdict(IntEnum):
@@ -82,10 +103,9 @@ class Contest:
         """The other metrics on which some baseline stands better, however little."""
         ahead = []
         for metric in (metric for metric in self.figures[MODEL] if metric != self.metric):
-            sign = -1 if metric in LESS_IS_BETTER else 1
-            best = max(_baselines(self.figures), key=lambda name: sign * self.figures[name][metric])
+            best = max(_baselines(self.figures), key=lambda name: _merit(metric, self.figures[name][metric]))
             ours, theirs = self.figures[MODEL][metric], self.figures[best][metric]
-            if sign * theirs > sign * ours:
+            if _merit(metric, theirs) > _merit(metric, ours):
                 ahead.append(f"{metric_name(metric)} ({contestant_name(best)} {theirs:.4f}, the model {ours:.4f})")
         return f"A baseline is ahead on {', '.join(ahead)}." if ahead else ""
 
@@ -116,12 +136,51 @@ def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, see
 
 def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, seed: int) -> Contest:
     """AUROC. labels: bool [customers]; probabilities: {contestant: [customers]}, one of them "model"."""
-    _check(probabilities, size=len(labels))
-    contestants = [Contestant(MODEL, auroc_interval(labels, probabilities[MODEL], seed=seed))]
-    for name in _baselines(probabilities):
-        difference = auroc_difference(labels, probabilities[MODEL], probabilities[name], seed=seed)
-        contestants.append(Contestant(name, auroc_interval(labels, probabilities[name], seed=seed), difference))
-    return Contest(INTENT_METRICS[0], contestants, {name: outcome_metrics(labels, given) for name, given in probabilities.items()})
+    figures = {name: outcome_metrics(labels, given) for name, given in probabilities.items()}
+    return chance_contest(labels, probabilities, figures, seed=seed)
+
+
+def chance_contest(
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, float]], *, seed: int
+) -> Contest:
+    """AUROC. labels: bool [customers]; scores: {contestant: [customers]}, one of them "model"."""
+    _check(scores, size=len(labels))
+    return _contest("auroc", {name: auroc(labels, given) for name, given in scores.items()}, figures, size=len(labels), seed=seed)
+
+
+def value_contest(
+    spend: np.ndarray, expected: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, float]], *, seed: int
+) -> Contest:
+    """Spearman's rank correlation. spend: [customers]; expected: {contestant: [customers]}, one of them "model"."""
+    _check(expected, size=len(spend))
+    statistics = {name: rank_correlation(spend, given) for name, given in expected.items()}
+    return _contest("spearman", statistics, figures, size=len(spend), seed=seed)
+
+
+def time_contest(
+    days: np.ndarray,
+    came: np.ndarray,
+    expected: Mapping[str, np.ndarray],
+    figures: Mapping[str, Mapping[str, float]],
+    *,
+    seed: int,
+) -> Contest:
+    """Concordance. days: [customers] until each `came` (bool), or in vain; expected: {contestant: [customers]}, one of them "model"."""
+    _check(expected, size=len(days))
+    statistics = {name: concordance(days, came, given) for name, given in expected.items()}
+    return _contest("concordance", statistics, figures, size=len(days), seed=seed)
+
+
+def _contest(
+    metric: str, statistics: Mapping[str, Statistic], figures: Mapping[str, Mapping[str, float]], *, size: int, seed: int
+) -> Contest:
+    """All on the same resamples, so that differences are paired."""
+    drawn, model = resampled(statistics, size, seed=seed), statistics[MODEL]
+    contestants = [Contestant(MODEL, interval_of(model.value, drawn[MODEL]))]
+    for name in _baselines(statistics):
+        difference = interval_of(model.value - statistics[name].value, drawn[MODEL] - drawn[name])
+        contestants.append(Contestant(name, interval_of(statistics[name].value, drawn[name]), difference))
+    return Contest(metric, contestants, figures)
 
 
 def verdict_lines(contests: list[Contest]) -> list[str]:
@@ -136,7 +195,13 @@ def metric_name(metric: str) -> str:
 
 def contestant_name(name: str) -> str:
     """`buy_again` is buy again, `rfm` is RFM."""
-    return "RFM" if name == "rfm" else name.replace("_", " ")
+    return CONTESTANT_NAMES.get(name, name.replace("_", " "))
+
+
+def _merit(metric: str, value: float) -> float:
+    """More is better: an error counts by its size, whether above or below; what isn't defined is worst."""
+    merit = -abs(value) if metric in LESS_IS_BETTER else value
+    return -np.inf if np.isnan(merit) else merit
 
 
 def _baselines(contestants: Mapping[str, object]) -> list[str]:

@@ -17,6 +17,7 @@ WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
 NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
 FAR_DAYS = 3650.0  # as long ago as never
 RHYTHM_SIZE = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8 + clock.CALENDAR_SIZE
+OWN_GAP = RHYTHM_SIZE - clock.CALENDAR_SIZE - 3  # where log(1 + mean days between the customer's purchases) stands; 0 before the second
 
 
 class Rhythm(nn.Module):

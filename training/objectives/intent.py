@@ -16,13 +16,13 @@ from training.errors import ConfigError
 from training.evaluation.compared import Comparison
 from training.evaluation.comparison import compare_intent
 from training.evaluation.outcomes import outcome_metrics
+from training.evaluation.rivals import Rivals
 from training.models.facts import Facts
 from training.models.rhythm import RHYTHM_SIZE
 from training.objectives.objective import Context, Objective, Output
 from training.sequences.future import Future
 from training.sequences.history import History, Log
 from training.sequences.split import DAY, Split
-from training.sequences.store import SequenceStore
 from training.settings import Count, Names, NotNegative, Positive, Share
 
 NOT_JUDGED = "Whether they come back is not judged: leave-one-out asks right before a step, so that everybody comes back."
@@ -101,11 +101,8 @@ class Intent(Objective):
                 f"{int(bought.sum())} of {len(bought)}; set the cutoffs or data.intent_horizon_days to fit the log"
             )
 
-    def compare(
-        self, store: SequenceStore, split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
-    ) -> Comparison:
-        names = store.vocabularies["event"].keys
-        return compare_intent(store, split, customers, evidence, kinds=self.kinds, horizon=self.horizon, event_names=names, seed=seed)
+    def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
+        return [compare_intent(rivals, customers, evidence, kinds=self.kinds, horizon=self.horizon)]
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """purchase_probability float32 [Q]."""

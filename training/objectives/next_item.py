@@ -15,24 +15,25 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kernels import ragged
-from kernels.linear_cross_entropy import linear_logsumexp
+from kernels.linear_cross_entropy import linear_logsumexp, sampled_cross_entropy
 from training.errors import ConfigError
 from training.evaluation.compared import Comparison
 from training.evaluation.comparison import compare_ranking
 from training.evaluation.ranking import ScoredChunk, metric_names, ranking_metrics
-from training.models import clock
+from training.evaluation.rivals import Rivals
 from training.models.facts import Facts
+from training.objectives.catalogue_loss import Draws, Loss, Negatives, check_loss, gbce, power_of, rows_of, smoothed
 from training.objectives.objective import Context, Objective, Output
+from training.objectives.repeat import Repeat, segment_logsumexp
 from training.sequences.future import Future
-from training.sequences.history import History, Log
+from training.sequences.history import History, Log, offsets_of
 from training.sequences.split import Split
-from training.sequences.store import SequenceStore
-from training.settings import Count, Names, NotNegative
+from training.settings import Chance, Count, Names, NotNegative, Positive, Share
 
-AGE_KNOTS = 12  # log_days runs from 0 (now) to about 3 (a year): four knots a factor of 25 hours
-NEVER = -1e4  # a logit that adds nothing
+SCORES_AT_ONCE = 1 << 24  # 64 MiB of them: of a large catalogue only a few questions' at a time
 SCATTER = -7046029254386353131  # 2^64 divided by the golden ratio: multiplied by it, near numbers land far apart
 
 
@@ -41,24 +42,48 @@ class NextItem(Objective):
 
     every: in training, learn from one moment in so many only. A softmax over the catalogue costs far more than the rest of the model;
     thinning it out leaves time for the other objectives to see more moments.
+    loss: of the whole catalogue (full), or of `num_negatives` draws that a batch shares: a softmax corrected for how likely each draw was
+    (sampled), or gbce with its `calibration`. negatives: see `Negatives`. Validation always asks the whole catalogue.
+    normalise: items are vectors of length one. temperature: what logits are divided by. label_smoothing: the share of the loss that asks
+    for all items alike.
     """
 
     headline, section = "ndcg@10", "ranking"
     candidate_bias: Tensor
     kinds: np.ndarray
 
-    def __init__(self, *, events: Names, dim: Count, repeat: bool, top_k: Count, every: Count, weight: NotNegative, facts: Facts) -> None:
+    def __init__(
+        self,
+        *,
+        events: Names,
+        dim: Count,
+        repeat: bool,
+        top_k: Count,
+        every: Count,
+        weight: NotNegative,
+        loss: Loss = "full",
+        num_negatives: Count = 256,
+        negatives: Draws = "uniform",
+        calibration: Chance = 0.75,
+        temperature: Positive = 1.0,
+        normalise: bool = False,
+        label_smoothing: Share = 0.0,
+        facts: Facts,
+    ) -> None:
         super().__init__()
-        self.weight = weight
-        self.top_k = top_k
-        self.every = every
+        check_loss(loss, negatives, repeat=repeat, label_smoothing=label_smoothing)
+        self.weight, self.top_k, self.every = weight, top_k, every
+        self.temperature, self.normalise, self.label_smoothing = temperature, normalise, label_smoothing
         self.kinds = facts.event_ids(events)
         candidates = torch.from_numpy(facts.candidates(events))
         self.register_buffer("candidate_bias", torch.where(candidates, 0.0, -torch.inf))
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
         self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
         self.question = nn.Linear(dim, dim, bias=False)
-        self.repeat = Repeat(dim, candidates, facts) if repeat else None
+        self.sees_a_sample = loss != "full"
+        self.repeat = Repeat(dim, candidates, facts, sparse=self.sees_a_sample) if repeat else None
+        self.negatives = Negatives(negatives, num_negatives, candidates=candidates, counts=counts) if self.sees_a_sample else None
+        self.power = power_of(num_negatives, int(candidates.sum()), calibration=calibration) if loss == "gbce" else None
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
@@ -75,33 +100,77 @@ class NextItem(Objective):
         if self.training:
             chosen = chosen & one_in(self.every, context.batch.now)
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
-        log_p = self._log_probability(context.only(chosen), items, ragged.offsets_of_lengths(counts))
-        weight = counts.repeat_interleave(counts) ** -0.5
-        return -(log_p * weight).sum(), weight.sum()
+        context, weight = context.only(chosen), counts.repeat_interleave(counts) ** -0.5
+        if self.training and self.negatives is not None:
+            losses = self._sampled_losses(context.each(counts), items, *self.negatives(items))
+        else:
+            losses = self._losses(context, items, ragged.offsets_of_lengths(counts))
+        return (losses * weight).sum(), weight.sum()
 
-    def _log_probability(self, context: Context, items: Tensor, offsets: Tensor) -> Tensor:
-        """log P of some items [N] of each question, without the scores of all the others: [N]."""
+    def _losses(self, context: Context, items: Tensor, offsets: Tensor) -> Tensor:
+        """−log P of some items [N] of each question, without the scores of all the others: [N]."""
         target = ragged.row_of_value(offsets, items.shape[0])
-        x, bias = self.question(context.representation), self.popularity + self.candidate_bias
-        normaliser = linear_logsumexp(x, context.item_weight, bias)
-        explore = (x[target] * context.item_weight[items]).sum(-1) + bias[items]
+        x, table, bias = self._query(context), self._vectors(context.item_weight), self.popularity + self.candidate_bias
+        normaliser = linear_logsumexp(x, table, bias)
+        explore = (x[target] * table[items]).sum(-1) + bias[items]
+        losses, normaliser = self._with_repeats(context, items, target, explore, normaliser)
+        if not (self.training and self.label_smoothing):
+            return losses
+        share = self.candidate_bias.isfinite().to(x.dtype)
+        share = share / share.sum()
+        mean_logit = (x @ (share @ table))[target] + share @ self.popularity
+        return smoothed(losses, normaliser[target], mean_logit, smoothing=self.label_smoothing)
+
+    def _sampled_losses(self, context: Context, items: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
+        """The same, the catalogue being judged by some of it [K], for questions that each have one item: [N]."""
+        x, own, others = self._query(context), self._vectors(context.items(items)), self._vectors(context.items(negatives))
+        own_bias, other_bias = self._bias(items), self._bias(negatives)
+        explore = (x * own).sum(-1) + own_bias
+        if self.power is not None:
+            return gbce(explore, x @ others.T + other_bias, items[:, None] == negatives, power=self.power)
+        if not len(negatives):
+            return explore
+        losses = sampled_cross_entropy(x, own, others, items, negatives, log_q, target_bias=own_bias, negative_bias=other_bias)
+        target = torch.arange(len(items), device=items.device)
+        return self._with_repeats(context, items, target, explore, losses + explore)[0]
+
+    def _with_repeats(self, context: Context, items: Tensor, target: Tensor, explore: Tensor, normaliser: Tensor) -> tuple[Tensor, Tensor]:
+        """−log P [N] of items whose logit of exploring is `explore` [N], and the normaliser of both ways [Q] from that of exploring."""
         if self.repeat is None:
-            return explore - normaliser[target]
+            return normaliser[target] - explore, normaliser
         pair_question, pair_event, logit = self.repeat(context)
-        normaliser = torch.logaddexp(normaliser, segment_logsumexp(logit, pair_question, len(x)))
+        normaliser = torch.logaddexp(normaliser, segment_logsumexp(logit, pair_question, len(normaliser)))
         copied = self._copied(context, items, target, pair_question, pair_event, (logit - normaliser[pair_question]).exp())
-        return ((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log()
+        return -((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log(), normaliser
+
+    def _query(self, context: Context) -> Tensor:
+        return self.question(context.representation) / self.temperature
+
+    def _vectors(self, items: Tensor) -> Tensor:
+        return F.normalize(items, dim=-1) if self.normalise else items
+
+    def _bias(self, items: Tensor) -> Tensor:
+        return rows_of(self.popularity, items) + self.candidate_bias[items]
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Every ranking metric of each question, over the full catalogue."""
         items, offsets = labels["items"].cpu().numpy(), labels["offsets"].cpu().numpy()
-        answered = np.flatnonzero(np.diff(offsets))
-        scores = self.scores(context)[torch.from_numpy(answered)].cpu()
+        counts, num_items = np.diff(offsets), len(self.popularity)
+        answered = np.flatnonzero(counts)
         if not len(answered):
-            return {metric: np.full(len(offsets) - 1, np.nan) for metric in metric_names()}
-        chunk = ScoredChunk(scores, items, np.append(offsets[answered], offsets[-1]))
-        metrics = ranking_metrics([chunk], num_items=scores.shape[1])
-        return {metric: _spread(values, answered, len(offsets) - 1) for metric, values in metrics.items()}
+            return {metric: np.full(len(counts), np.nan) for metric in metric_names()}
+        parts = np.array_split(answered, -(-len(answered) * num_items // SCORES_AT_ONCE))
+        chunks = (
+            ScoredChunk(self._scores_for(context, part), items[offsets[part[0]] : offsets[part[-1] + 1]], offsets_of(counts[part]))
+            for part in parts
+        )
+        metrics = ranking_metrics(chunks, num_items=num_items)
+        return {metric: _spread(values, answered, len(counts)) for metric, values in metrics.items()}
+
+    def _scores_for(self, context: Context, questions: np.ndarray) -> Tensor:
+        chosen = torch.zeros_like(context.batch.now, dtype=torch.bool)
+        chosen[torch.from_numpy(questions)] = True
+        return self.scores(context.only(chosen)).cpu()
 
     def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
         return {metric: float(np.nanmean(values)) for metric, values in evidence.items() if not np.isnan(values).all()}
@@ -130,11 +199,9 @@ class NextItem(Objective):
                     "set data.split or data.next_item_events to fit the log"
                 )
 
-    def compare(
-        self, store: SequenceStore, split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
-    ) -> Comparison:
+    def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()
-        return compare_ranking(store, split, customers, evidence, kinds=self.kinds, candidates=candidates, seed=seed)
+        return [compare_ranking(rivals, customers, evidence, kinds=self.kinds, candidates=candidates)]
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling."""
@@ -143,7 +210,7 @@ class NextItem(Objective):
 
     def scores(self, context: Context) -> Tensor:
         """log P of every item: [Q, num_items]; −inf for what isn't in the catalogue."""
-        explore = self.question(context.representation) @ context.item_weight.T + self.popularity + self.candidate_bias
+        explore = self._query(context) @ self._vectors(context.item_weight).T + self.popularity + self.candidate_bias
         normaliser = wide_logsumexp(explore)
         if self.repeat is None:
             return explore - normaliser[:, None]
@@ -157,52 +224,12 @@ class NextItem(Objective):
 
     def _copied(self, context: Context, items: Tensor, target: Tensor, pair_question: Tensor, pair_event: Tensor, share: Tensor) -> Tensor:
         """The probability that each target is copied: the shares of its question's past events that are of the same item. [N]."""
-        num_items = context.item_weight.shape[0]
+        num_items = len(self.popularity)
         wanted = target * num_items + items  # rising: targets come by question, then item
         offered = pair_question * num_items + context.batch.fields["item"][pair_event]
         place = torch.searchsorted(wanted, offered).clamp(max=max(len(wanted) - 1, 0))
         hit = (wanted[place] == offered) if len(wanted) else torch.zeros_like(offered, dtype=torch.bool)
         return torch.zeros(len(items), device=share.device).index_add(0, place[hit], share[hit])
-
-
-class Repeat(nn.Module):
-    """How strongly each past event suggests its item again: a curve over the logarithm of its age, piecewise linear.
-
-    Its height at each knot is shared + the item's own + the event type's own + the customer's own.
-    """
-
-    can_be_copied: Tensor
-
-    def __init__(self, dim: int, candidates: Tensor, facts: Facts) -> None:
-        super().__init__()
-        self.register_buffer("can_be_copied", candidates, persistent=False)
-        knots = torch.arange(AGE_KNOTS + 1, dtype=torch.float32) / 4
-        self.shared = nn.Parameter(-1.0 - 1.5 * knots)  # log of a power law: older counts less
-        self.of_item = nn.Embedding(facts.sizes["item"], AGE_KNOTS + 1)
-        self.of_event = nn.Embedding(facts.sizes["event"], AGE_KNOTS + 1)
-        self.of_customer = nn.Linear(dim, AGE_KNOTS + 1, bias=False)
-        for weight in (self.of_item.weight, self.of_event.weight, self.of_customer.weight):
-            nn.init.zeros_(weight)
-
-    def forward(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-        """Question, event and logit of every pair of the same customer; later events and items not for sale count for nothing."""
-        batch = context.batch
-        question, event = ragged.pair_up(batch.question_offsets, batch.offsets)
-        age = batch.now[question] - batch.fields["timestamp"][event]
-        knot = (clock.log_days(age) * 4).clamp(max=AGE_KNOTS - 1)
-        below = knot.floor()
-        share = knot - below
-        by_event = self.of_item(batch.fields["item"]) + self.of_event(batch.fields["event"]) + self.shared
-        by_question = self.of_customer(context.representation)
-        lower = below.to(torch.int64)
-
-        def height(index: Tensor) -> Tensor:
-            flat = by_event.flatten()[event * (AGE_KNOTS + 1) + index]
-            return flat + by_question.flatten()[question * (AGE_KNOTS + 1) + index]
-
-        logit = height(lower) * (1 - share) + height(lower + 1) * share
-        counts = (age >= 0) & self.can_be_copied[batch.fields["item"]][event]
-        return question, event, torch.where(counts, logit, torch.full_like(logit, NEVER))
 
 
 def one_in(every: int, now: Tensor) -> Tensor:
@@ -220,10 +247,3 @@ def wide_logsumexp(values: Tensor) -> Tensor:
     """log Σ exp over the last dimension, summed in float64: runtimes add up 70,000 float32 numbers in different orders, 4e-4 apart."""
     top = values.amax(-1, keepdim=True)
     return top[..., 0] + (values - top).exp().to(torch.float64).sum(-1).log().to(values.dtype)
-
-
-def segment_logsumexp(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
-    """log Σ exp of the values of each segment: [num_segments]; a very low number where a segment is empty."""
-    top = torch.full((num_segments,), NEVER, device=values.device).scatter_reduce(0, segment, values.detach(), "amax")
-    total = torch.zeros(num_segments, device=values.device).index_add(0, segment, (values - top[segment]).exp())
-    return top + total.clamp(min=1e-30).log()

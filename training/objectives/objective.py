@@ -4,7 +4,7 @@ It also says what its answers are and what they are compared with: contract, sum
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from training.evaluation.compared import Comparison, of_the_model_alone
+from training.evaluation.rivals import Rivals
 from training.models.grouping import Grouping
+from training.models.items import Items
 from training.sequences.batch import Batch
 from training.sequences.history import History, Log
 from training.sequences.split import Split, Window
-from training.sequences.store import SequenceStore
 
 
 @dataclass
 class Context:
-    """What objectives work on. representation: [Q, D], a row a question; item_weight: [num_items, D].
+    """What objectives work on. representation: [Q, D], a row a question; items: ids to vectors, [N] to [N, D].
 
     rhythm: [Q, RHYTHM_SIZE], what RFM and the like know of each question (training.models.rhythm).
     """
@@ -31,15 +32,24 @@ class Context:
     grouping: Grouping
     rhythm: Tensor
     representation: Tensor
-    item_weight: Tensor
+    items: Items
+
+    @property
+    def item_weight(self) -> Tensor:
+        """The vectors of all items: [num_items, D]."""
+        return self.items.table
 
     def only(self, chosen: Tensor) -> "Context":
         """The same customers, asked only the chosen questions: bool [Q]."""
+        return self.each(chosen.to(torch.int64))
+
+    def each(self, times: Tensor) -> "Context":
+        """The same customers, each question asked so many times: int64 [Q]."""
         counts = torch.zeros_like(self.batch.question_offsets[1:])
-        owner = ragged.row_of_value(self.batch.question_offsets, chosen.shape[0])
-        counts = counts.index_add(0, owner[chosen], torch.ones_like(owner[chosen]))
-        batch = replace(self.batch, now=self.batch.now[chosen], question_offsets=ragged.offsets_of_lengths(counts), labels={})
-        return Context(batch, self.grouping, self.rhythm[chosen], self.representation[chosen], self.item_weight)
+        owner = ragged.row_of_value(self.batch.question_offsets, times.shape[0])
+        offsets = ragged.offsets_of_lengths(counts.index_add(0, owner, times))
+        now, rhythm, x = (values.repeat_interleave(times, 0) for values in (self.batch.now, self.rhythm, self.representation))
+        return Context(replace(self.batch, now=now, question_offsets=offsets, labels={}), self.grouping, rhythm, x, self.items)
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,13 @@ class Objective(nn.Module, abc.ABC):
     """One kind of question.
 
     weight: its share of the total loss. headline: the metric by which it is judged, more is better. section: its name in summary.json,
-    where that is not its name in the config.
+    where that is not its name in the config. sees_a_sample: it learns from a few items of the catalogue at a time.
     """
 
     weight: float
     headline: str
     section: str = ""
+    sees_a_sample: bool = False
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -90,7 +101,7 @@ class Objective(nn.Module, abc.ABC):
         """Named answers, one row a question."""
 
     @property
-    def terms(self) -> dict[str, int | float]:
+    def terms(self) -> Mapping[str, int | float | list[float]]:
         """What a reader of the contract must know beside the outputs, by its names there."""
         return {}
 
@@ -101,15 +112,16 @@ class Objective(nn.Module, abc.ABC):
     def check_answerable(self, log: Log, split: Split) -> None:
         """Raises ConfigError where the log can't judge the answers, or a baseline's, on the validation or the test window."""
 
-    def compare(
-        self, _store: SequenceStore, _split: Split, customers: np.ndarray, evidence: dict[str, np.ndarray], *, seed: int
-    ) -> Comparison:
+    def calibrate(self, _asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
+        """Learn from the validation window, whose batches these are, to mean what is said. What is learned is part of the weights."""
+
+    def compare(self, _rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         """The answers in the test window beside those of baselines, of which there may be none.
 
         customers: positions, rising [n]; evidence: what `judge` found of each.
         """
         judged = ~np.any([np.isnan(values) for values in evidence.values()], axis=0)
-        return of_the_model_alone(type(self).__name__, customers[judged], self.summarise(evidence))
+        return [of_the_model_alone(type(self).__name__, customers[judged], self.summarise(evidence))]
 
     def labels_in(self, log: Log, window: Window) -> dict[str, np.ndarray]:
         """What every customer who is asked in a window will be judged by."""

@@ -49,6 +49,11 @@ class Future:
         timestamp = np.append(self.events.columns["timestamp"], 0)
         return np.where(self.found, timestamp[np.where(self.found, self.first, -1)], np.iinfo(np.int64).max)
 
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """The sum of `values`, one of each of `events`, over all that is known to follow each moment: float64 [Q]."""
+        sums = np.append(0.0, np.cumsum(values, dtype=np.float64))
+        return np.where(self.found, sums[self.window_end] - sums[self.first], 0.0)
+
     def items(self, *, whole_window: bool) -> tuple[np.ndarray, np.ndarray]:
         """The distinct items of the next step, or of all that follows: values int64 [N], offsets [Q + 1]; items in rising order."""
         stop = self.window_end if whole_window else self.step_end
@@ -61,3 +66,11 @@ class Future:
         distinct = np.ones(len(item), dtype=bool)
         distinct[1:] = (question[1:] != question[:-1]) | (item[1:] != item[:-1])
         return item[distinct], offsets_of(np.bincount(question[distinct], minlength=len(counts)))
+
+
+def has_begun(known: Log, now: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Whether a customer had been seen by each moment: bool [Q]. Of somebody unknown nothing is asked but what they want first."""
+    begun = np.diff(known.offsets) > 0
+    first = np.full(len(begun), np.iinfo(np.int64).max)
+    first[begun] = known.columns["timestamp"][known.offsets[:-1][begun]]
+    return first[owner] <= now

@@ -1,0 +1,31 @@
+"""What reads a question for an outcome: the representation and, beside it, the customer's rhythm as it is.
+
+What a table of recency, frequency and money would know need not pass through an encoder that other objectives pull at too.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from training.models.rhythm import RHYTHM_SIZE
+from training.objectives.objective import Context
+
+
+class Head(nn.Module):
+    """`size` numbers a question."""
+
+    def __init__(self, size: int, *, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), nn.Dropout(dropout))
+        self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, size))
+
+    def start_at(self, *values: float) -> "Head":
+        """Let the answers begin near these, one for each number or one for all."""
+        bias = self.layers[-1].bias
+        assert isinstance(bias, nn.Parameter)
+        with torch.no_grad():
+            bias.copy_(torch.tensor(values).expand_as(bias))
+        return self
+
+    def forward(self, context: Context) -> Tensor:
+        """[Q, size]."""
+        return self.layers(torch.cat([context.representation, self.from_rhythm(context.rhythm)], -1))
