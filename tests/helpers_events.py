@@ -20,9 +20,9 @@ GOOD = [
 
 
 def composed(*overrides: str) -> DictConfig:
-    """conf/preprocess.yaml with a command line's overrides."""
+    """conf/preprocess.yaml with a command line's overrides; without the page about the log, whose pictures take longest."""
     with initialize_config_module("conf", version_base="1.3"):
-        return compose("preprocess", overrides=list(overrides))
+        return compose("preprocess", overrides=["collection=false", *overrides])
 
 
 def write_log(folder: Path, rows: Sequence[str] = GOOD, *, header: str = HEADER, name: str = "log.csv") -> Path:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from training.cli import command
 from training.engine import Engine, choose_engine
 from training.errors import ConfigError, RevisitError, StoreError
 from training.events.clean import Cleaned, Say, clean_at_once
+from training.events.collection import collect
+from training.events.collection_page import render_collection, sentences
 from training.events.in_parts import clean_in_parts
 from training.events.journal import Journal
 from training.events.parts import fits
 from training.events.schema import Log, log_from_config
 from training.events.sources import SourceFile, find_side_tables, find_sources
+from training.files import write_json, write_text
 from training.sequences.store import VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
-IDENTITIES = "identities.parquet"  # of a store: which keys mean which customer
+# Of a store, beyond what training reads.
+IDENTITIES, COLLECTION, COLLECTION_PAGE = "identities.parquet", "collection.json", "collection.html"
 
 console = Console(soft_wrap=True)
 
@@ -59,9 +64,8 @@ def preprocess(config: DictConfig) -> Path:
             if cleaned.united:
                 meta["identity"] = cleaned.united.counts
             status.update(f"writing {out}")
-            write_store(
-                out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta, more=lambda folder: _write_more(folder, cleaned)
-            )
+            more = partial(_write_more, cleaned=cleaned, log=log, collection=config.collection)
+            write_store(out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta, more=more)
     console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
     _print_outcome(out, log)
     return out
@@ -112,10 +116,14 @@ def _clean(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, fo
     return clean_in_parts(log, files, engine, memory=memory, journal=Journal(folder, task), say=say)
 
 
-def _write_more(folder: Path, cleaned: Cleaned) -> None:
+def _write_more(folder: Path, *, cleaned: Cleaned, log: Log, collection: bool) -> None:
     """What a store holds beyond what training reads."""
     if cleaned.united:
         cleaned.united.table.write_parquet(folder / IDENTITIES)
+    if collection:
+        counts = collect(cleaned.encoded, reasons=cleaned.reasons, identity=cleaned.united.counts if cleaned.united else None)
+        write_json(folder / COLLECTION, counts)
+        write_text(folder / COLLECTION_PAGE, render_collection(counts, name=log.name))
 
 
 def _memory(gibibytes: Any) -> int:
@@ -143,9 +151,6 @@ def _print_outcome(out: Path, log: Log) -> None:
     counts = meta["counts"]
     table = Table("rows", "count", title=log.name)
     table.columns[1].justify = "right"
-    if identity := meta.get("identity"):
-        apart = f"; {identity['kept_apart']:,} stay apart, their groups are too large" if identity["kept_apart"] else ""
-        console.print(f"{identity['keys']:,} linked keys are {identity['customers']:,} customers{apart}")
     reasons = {f"quarantined: {reason}": count for reason, count in meta["reasons"].items()}
     reasons |= {f"left out: {reason}": count for reason, count in meta.get("left_out", {}).items()}
     for name, count in {"read": counts["read"], "kept": counts["kept"], **reasons}.items():
@@ -153,6 +158,10 @@ def _print_outcome(out: Path, log: Log) -> None:
     console.print(table)
     if log.caveat:
         console.print(f"[dim]{log.caveat}[/dim]")
+    if (out / COLLECTION).is_file():
+        for sentence in sentences(json.loads((out / COLLECTION).read_text(encoding="utf-8"))):
+            console.print(f"· {sentence}")
+        console.print(f"[dim]{out / COLLECTION_PAGE} shows more[/dim]")
     console.print(f"{counts['customers']:,} customers, {counts['items']:,} items: the store lies in {out}")
 
 

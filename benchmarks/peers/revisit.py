@@ -1,4 +1,4 @@
-"""Revisit: everything that `python -m training.preprocess` does, checks, quarantine, vocabularies and digests included."""
+"""Revisit: all that `python -m training.preprocess` does but its page about the log: checks, quarantine, vocabularies, digests."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ def main(log: Path, out: Path) -> None:
     """Make the store."""
     console.quiet = True
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose("preprocess", overrides=["data=events", f"data.path={log}", f"out={out / 'store'}"])
+        config = compose("preprocess", overrides=["data=events", f"data.path={log}", f"out={out / 'store'}", "collection=false"])
     preprocess(config)
 
 

@@ -26,6 +26,11 @@ class Pieces:
     read: Callable[[str], Iterable[np.ndarray]]
 
 
+def pieces_of(table: pa.Table) -> Pieces:
+    """The columns of a table that is in memory."""
+    return Pieces(table.schema, table.num_rows, lambda name: (chunk.to_numpy() for chunk in table[name].chunks if len(chunk)))
+
+
 def write_pieces(file: Path, pieces: Pieces) -> None:
     """Write an Arrow file of one uncompressed batch: the same bytes as if the columns had been in memory."""
     widths = [field.type.bit_width // 8 for field in pieces.schema]

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from training import files
 from training.errors import StoreError
-from training.sequences.pieces import Pieces, write_pieces
+from training.sequences.pieces import Pieces, pieces_of, write_pieces
 from training.sequences.vocabulary import Vocabulary
 
 FORMAT, VERSION = "revisit-store", 1
@@ -123,7 +123,7 @@ def write_store(
     path = Path(path)
     assert len(offsets) == len(customers) + 1
     assert offsets[-1] == events.num_rows
-    pieces = events if isinstance(events, Pieces) else _pieces_of(events)
+    pieces = events if isinstance(events, Pieces) else pieces_of(events)
     check_replaceable(path)
     with files.replacing_folder(path) as partial:
         (partial / "vocabulary").mkdir()
@@ -247,10 +247,6 @@ def _write_arrow(file: Path, table: pa.Table) -> None:
     (batch,) = table.combine_chunks().to_batches()
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-
-
-def _pieces_of(table: pa.Table) -> Pieces:
-    return Pieces(table.schema, table.num_rows, lambda name: (chunk.to_numpy() for chunk in table[name].chunks if len(chunk)))
 
 
 def _write_tables(file: Path, tables: Iterable[pa.Table]) -> None:
