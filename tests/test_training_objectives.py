@@ -23,6 +23,7 @@ from helpers_sequences import (
 from torch import Tensor
 
 from training.evaluation.outcomes import outcome_metrics
+from training.models.items import Items
 from training.models.model import SequenceModel
 from training.objectives.intent import Intent
 from training.objectives.next_item import NextItem, one_in
@@ -157,7 +158,7 @@ def context_of(log: History, moments: list[int]) -> Context:
     """One customer's questions, with a representation that says nothing."""
     batch = questions_of(log).ask(np.array([0]), np.array(moments), np.array([len(moments)]))
     questions = torch.zeros(len(moments), 4)
-    return Context(batch, None, questions, questions, torch.zeros(NUM_ITEMS, 4))  # type: ignore[arg-type]
+    return Context(batch, None, questions, questions, Items.from_pretrained(torch.zeros(NUM_ITEMS, 4)))  # type: ignore[arg-type]
 
 
 def test_some_moments_are_learned_from_in_training_alone() -> None:

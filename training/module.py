@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training.errors import ConfigError
 from training.models.model import SequenceModel
+from training.optimiser import AdamWByRow, clip_gradients
 from training.sequences.batch import Batch
 from training.settings import NotNegative, Whole
 
@@ -85,9 +86,17 @@ class SequenceModule(pl.LightningModule):
         self._log("validation/quality", float(np.mean(headlines)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        optimizer = AdamWByRow(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if gradient_clip_val and any(parameter.grad is not None and parameter.grad.is_sparse for parameter in self.parameters()):
+            clip_gradients(self.parameters(), max_norm=gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm)
 
     def _share_of_learning_rate(self, step: int) -> float:
         return min(1.0, (step + 1) / max(1, self.warmup_steps)) * max(0.02, 1 - step / self.total_steps)

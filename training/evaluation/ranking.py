@@ -6,15 +6,16 @@ around (Krichene and Rendle, "On sampled metrics for item recommendation", KDD 2
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from training.errors import ConfigError
-from training.sequences.history import customer_of_event
 
 CUTS = (5, 10, 20, 100)
+COUNTED = 16  # relevant items of one customer
 
 
 class ScoredChunk(NamedTuple):
@@ -60,15 +61,31 @@ def relevant_ranks(chunk: ScoredChunk, *, num_items: int) -> np.ndarray:
 
     Places are counted as 1 + items with a greater score + items with the same score that come earlier in `arbitrary_order`.
     """
-    scores = _checked(chunk.scores, num_items=num_items)
-    keys = _ranking_keys(scores)
-    row, item = customer_of_event(chunk.offsets), np.asarray(chunk.items, dtype=np.int64)
-    column = np.arange(len(item)) - chunk.offsets[row]
-    wanted = np.zeros((len(scores), int(np.diff(chunk.offsets).max(initial=0))), dtype=np.int64)
-    wanted[row, column] = keys[row, item]
-    keys.sort(axis=1)
-    from_below = torch.searchsorted(torch.from_numpy(keys), torch.from_numpy(wanted)).numpy()[row, column]
-    return np.where(np.isneginf(scores[row, item]), np.inf, (num_items - from_below).astype(np.float64))
+    scores, items = _checked(chunk.scores, num_items=num_items), np.asarray(chunk.items, dtype=np.int64)
+    places = [
+        _places(scores[row], items[start:stop])
+        for row, (start, stop) in enumerate(pairwise(np.asarray(chunk.offsets).tolist()))
+        if stop > start
+    ]
+    return np.concatenate([np.empty(0), *places])
+
+
+def _places(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The places of some items in one customer's ranking [V]. To count what stands above is faster for a few of them, to sort for many."""
+    if len(items) > COUNTED:
+        keys = _ranking_keys(scores)
+        wanted = keys[items]
+        keys.sort()
+        places = len(keys) - np.searchsorted(keys, wanted)
+    else:
+        places = np.array([1 + _num_above(scores, item) for item in items])
+    return np.where(np.isneginf(scores[items]), np.inf, places)
+
+
+def _num_above(scores: np.ndarray, item: int) -> int:
+    ties = np.flatnonzero(scores == scores[item])
+    earlier = np.count_nonzero(arbitrary_order(len(scores))[ties] < arbitrary_order(len(scores))[item]) if len(ties) > 1 else 0
+    return int(np.count_nonzero(scores > scores[item]) + earlier)
 
 
 def metrics_from_ranks(ranks: np.ndarray, offsets: np.ndarray, *, cuts: tuple[int, ...] = CUTS) -> dict[str, np.ndarray]:
@@ -89,12 +106,12 @@ def metrics_from_ranks(ranks: np.ndarray, offsets: np.ndarray, *, cuts: tuple[in
 
 
 def _ranking_keys(scores: np.ndarray) -> np.ndarray:
-    """int64 [n, V] that sort as (score, then arbitrary order): no two are equal in a row, and numpy sorts integers very fast."""
+    """int64 [V] that sort as (score, then arbitrary order): no two are equal, and numpy sorts integers very fast."""
     bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes -0.0 the same number as 0.0
     bits ^= (bits >> 31) & 0x7FFFFFFF
     keys = bits.astype(np.int64)
     keys <<= 32
-    keys |= scores.shape[1] - 1 - arbitrary_order(scores.shape[1])
+    keys |= len(scores) - 1 - arbitrary_order(len(scores))
     return keys
 
 

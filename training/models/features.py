@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.models import clock
 from training.models.facts import Facts
 from training.models.grouping import Grouping, group
+from training.models.items import Items
 from training.models.rhythm import RHYTHM_SIZE, Rhythm
 from training.sequences.batch import Batch
 
@@ -35,14 +36,27 @@ class Embedded:
 
 
 class Features(nn.Module):
-    """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment."""
+    """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment. sparse_items: see `Items`."""
 
     def __init__(
-        self, *, categories: list[str], numbers: list[str], rhythm_events: list[str], dim: int, dropout: float, facts: Facts
+        self,
+        *,
+        categories: list[str],
+        numbers: list[str],
+        rhythm_events: list[str],
+        dim: int,
+        dropout: float,
+        facts: Facts,
+        sparse_items: bool = False,
     ) -> None:
         super().__init__()
         self.numbers = numbers
-        self.embeddings = nn.ModuleDict({field: nn.Embedding(facts.sizes[field], dim) for field in categories})
+        self.embeddings = nn.ModuleDict(
+            {
+                field: Items(facts.sizes[field], dim, sparse=sparse_items) if field == "item" else nn.Embedding(facts.sizes[field], dim)
+                for field in categories
+            }
+        )
         for parameter in self.embeddings.parameters():
             nn.init.normal_(parameter, std=0.05)
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
@@ -52,9 +66,9 @@ class Features(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     @property
-    def item_weight(self) -> Tensor:
-        """The item embeddings [num_items, D], shared by what is read and what is recommended."""
-        return self.embeddings["item"].weight  # type: ignore[return-value]
+    def items(self) -> Items:
+        """The item embeddings, shared by what is read and what is recommended."""
+        return self.embeddings["item"]  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> Embedded:
         """The steps and questions of a batch."""

@@ -37,4 +37,4 @@ class SequenceModel(nn.Module):
         """The representation of every question, with what objectives need beside it."""
         embedded = self.features(batch)
         representation = self.encoder(embedded.steps, embedded.questions)
-        return Context(batch, embedded.grouping, embedded.rhythm, representation, self.features.item_weight)
+        return Context(batch, embedded.grouping, embedded.rhythm, representation, self.features.items)
