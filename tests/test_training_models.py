@@ -297,6 +297,13 @@ def test_gradients_reach_every_parameter(encoder: str) -> None:
         assert parameter.grad.abs().amax() > 0, name
 
 
+def test_the_share_of_padding_is_that_of_the_tiles(encoder: str) -> None:
+    """Four rows of 100 tokens, one of 90 beside them, one of 30 by itself: ten of 530 places are padded, where attention pads at all."""
+    offsets = ragged.offsets_of_lengths(torch.tensor([100, 30, 100, 0, 90, 100, 100]))
+    share = small_model(LOG, encoder=encoder).encoder.share_of_padding(offsets)
+    assert share == (0 if encoder == "gru4rec" else pytest.approx(10 / 530))
+
+
 @pytest.mark.parametrize("repeat", [True, False])
 def test_training_learns_a_batch_by_heart(repeat: bool, encoder: str) -> None:
     model = small_model(LOG, dim=16, repeat=repeat, encoder=encoder).train()

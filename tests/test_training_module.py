@@ -41,6 +41,9 @@ class Model(nn.Module):
     def represent(self, _batch: object) -> Any:
         return SimpleNamespace(representation=torch.zeros(1, 1))
 
+    def share_of_padding(self, _context: object) -> float:
+        return 0.25
+
 
 BATCH: Any = SimpleNamespace(labels={"first": None, "second": None})
 
@@ -67,7 +70,7 @@ def set_trainer(module: SequenceModule, *, epoch: int = 0, rank: int = 0, world_
 def test_objectives_add_up_by_weight_each_as_a_mean_over_its_questions() -> None:
     module, logged = module_of(first=Asked(summed=6.0, count=3, weight=0.5), second=Asked(summed=4.0, count=8, weight=2.0))
     assert module.training_step(BATCH, 0).item() == pytest.approx(0.5 * 2.0 + 2.0 * 0.5)
-    assert logged == {"train/first_loss": 2.0, "train/second_loss": 0.5, "train/loss": 2.0}
+    assert logged == {"train/first_loss": 2.0, "train/second_loss": 0.5, "train/loss": 2.0, "train/padding": 0.25}
 
 
 def test_a_batch_without_questions_costs_nothing() -> None:

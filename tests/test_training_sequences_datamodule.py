@@ -72,6 +72,33 @@ def test_batches_hold_as_many_customers_as_asked_for() -> None:
     assert min(sizes) >= 7  # even groups: no batch of leftovers
 
 
+def in_tokens(tokens: int, *, max_events: int = 1000, epoch: int = 0) -> TrainingBatches:
+    questions = Recorded(max_events=max_events)
+    return TrainingBatches(
+        questions, SPLIT, UniformMoments(3), customers_per_batch=1, tokens_per_batch=tokens, seed=0, epoch=epoch, rank=0, num_ranks=1
+    )
+
+
+@pytest.mark.parametrize("max_events", [1000, 6])
+@pytest.mark.parametrize("tokens", [20, 50, 10_000])
+def test_batches_hold_about_as_many_events_as_asked_for(tokens: int, max_events: int) -> None:
+    batches = in_tokens(tokens, max_events=max_events)
+    read = np.minimum(batches.num_events, max_events)
+    sizes = [read[group].sum() for group in batches.groups]
+    share = read.sum() / len(sizes)
+    assert len(sizes) == -(-read.sum() // tokens)
+    assert max(abs(size - share) for size in sizes) <= read.max()
+    assert sorted(np.concatenate(batches.groups)) == batches.customers.tolist()
+
+
+def test_every_epoch_has_as_many_batches_of_events() -> None:
+    assert len({len(in_tokens(30, epoch=number)) for number in range(5)}) == 1
+
+
+def test_a_history_longer_than_a_batch_is_a_batch() -> None:
+    assert {len(group) for group in in_tokens(1).groups} == {1}
+
+
 @pytest.mark.parametrize("num_ranks", [2, 3])
 def test_processes_share_out_the_very_questions_of_one(num_ranks: int) -> None:
     alone, shares = Recorded(), [Recorded() for _ in range(num_ranks)]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
@@ -17,7 +16,7 @@ from training.models.features import Features
 from training.models.model import SequenceModel
 from training.module import SequenceModule
 from training.objectives.objective import Objective
-from training.sequences.datamodule import SequenceData, num_batches
+from training.sequences.datamodule import SequenceData
 from training.sequences.questions import Questions
 from training.sequences.split import Split, make_split
 from training.sequences.store import SequenceStore
@@ -60,8 +59,16 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     model = SequenceModel(features, instantiate(config.encoder), objectives)
     questions = Questions(store, fields=fields.names, max_events=config.max_events, objectives=objectives)
     moments = instantiate(config.moments)
-    data = SequenceData(store, learned, questions, moments, customers_per_batch=config.customers_per_batch, seed=config.seed)
-    batches = num_batches(int(np.count_nonzero(facts.training.num_events)), config.customers_per_batch)
+    data = SequenceData(
+        store,
+        learned,
+        questions,
+        moments,
+        customers_per_batch=config.customers_per_batch,
+        tokens_per_batch=config.get("tokens_per_batch"),
+        seed=config.seed,
+    )
+    batches = len(data.training_batches(epoch=0, rank=0, num_ranks=1))
     module = SequenceModule(
         model,
         judged_by=[name for name, objective in objectives.items() if not objective.why_not_judged(split)],

@@ -32,6 +32,7 @@ class TrainSettings:
     categories: Names
     numbers: list[str]
     customers_per_batch: Count
+    tokens_per_batch: Count | None
     patience: Count
     showcase: Whole
     data: Node

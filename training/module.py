@@ -55,6 +55,7 @@ class SequenceModule(pl.LightningModule):
             self._log(f"train/{name}_loss", loss)
             total = total + objective.weight * loss
         self._log("train/loss", total, prog_bar=True)
+        self._log("train/padding", self.model.share_of_padding(context))
         return total
 
     def on_validation_epoch_start(self) -> None:

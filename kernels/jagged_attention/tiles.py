@@ -121,6 +121,12 @@ class Layout:
         return like.new_empty(self.num_heads * max(sizes, default=0))
 
 
+def share_of_padding(offsets: Tensor, num_heads: int) -> float:
+    """Of all the slots of such rows, the share that is padding."""
+    lengths = [length for length in offsets.diff().sort(descending=True).values.tolist() if length]
+    return 1 - sum(lengths) / max(1, sum(num_rows * length for num_rows, length in _chunks(lengths, num_heads)))
+
+
 def room(scratch: Tensor, tile: Tile) -> Tensor:
     """A tile's part of the scratch: [N, I, J]."""
     heads, rows, queries, keys = tile.shape

@@ -34,6 +34,9 @@ class BSARec(Encoder):
     def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
         return self.stack(steps, questions)
 
+    def share_of_padding(self, offsets: Tensor) -> float:
+        return self.stack.share_of_padding(offsets)
+
 
 class Block(sasrec.Block):
     """SASRec's, with the filter beside the attention."""

@@ -16,3 +16,7 @@ class Encoder(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
         """[Q, D]."""
+
+    def share_of_padding(self, _offsets: Tensor) -> float:
+        """Of all tokens that are computed with, the share that is padding; offsets int64 [B + 1], of rows of steps and questions."""
+        return 0.0

@@ -29,6 +29,9 @@ class HSTU(Encoder):
     def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
         return self.stack(steps, questions)
 
+    def share_of_padding(self, offsets: Tensor) -> float:
+        return self.stack.share_of_padding(offsets)
+
 
 class Block(nn.Module):
     """Attention behind a norm, gated, beside a residual."""

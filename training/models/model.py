@@ -33,6 +33,10 @@ class SequenceModel(nn.Module):
         context = self.represent(batch)
         return {name: answer for objective in self.objectives.values() for name, answer in objective.predict(context).items()}
 
+    def share_of_padding(self, context: Context) -> float:
+        """Of the tokens that the encoder computed with."""
+        return self.encoder.share_of_padding(context.grouping.offsets + context.batch.question_offsets)
+
     def represent(self, batch: Batch) -> Context:
         """The representation of every question, with what objectives need beside it."""
         embedded = self.features(batch)

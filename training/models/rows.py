@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from kernels.gap_bias import HOUR, GapTables
+from kernels.jagged_attention.tiles import share_of_padding
 from training.errors import ConfigError
 from training.models.features import Tokens
 
@@ -42,6 +43,7 @@ class Stack(nn.Module):
             raise ConfigError(f"expected dim to be a multiple of encoder.num_heads, received {dim} and {num_heads}; change either")
         if not blocks:
             raise ConfigError("expected encoder.num_blocks to be 1 or more, received 0; correct it")
+        self.num_heads = num_heads
         self.gaps = Gaps(num_heads)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
@@ -53,6 +55,10 @@ class Stack(nn.Module):
         for block in self.blocks[:-1]:
             x_TD = block(x_TD, rows, gaps)
         return self.norm(self.blocks[-1](x_TD, rows, gaps, answers=rows.questions))
+
+    def share_of_padding(self, offsets: Tensor) -> float:
+        """What attention pads on a CPU; on a GPU, nothing."""
+        return share_of_padding(offsets, self.num_heads) if offsets.device.type == "cpu" else 0.0
 
 
 class Gaps(nn.Module):

@@ -23,6 +23,9 @@ class SASRec(Encoder):
     def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
         return self.stack(steps, questions)
 
+    def share_of_padding(self, offsets: Tensor) -> float:
+        return self.stack.share_of_padding(offsets)
+
 
 class Block(nn.Module):
     """Attention, then a feed-forward layer, each behind a norm and beside a residual."""

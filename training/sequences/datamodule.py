@@ -16,13 +16,16 @@ from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
 
 
-def num_batches(num_customers: int, customers_per_batch: int) -> int:
-    """Batches that so many customers make."""
-    return -(-num_customers // customers_per_batch)
+def num_batches(size: int, size_of_batch: int) -> int:
+    """Batches that so many customers, or tokens, make."""
+    return -(-size // size_of_batch)
 
 
 class TrainingBatches(Dataset[Batch]):
-    """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments."""
+    """One epoch: customers of similar length together, so that little is padded; each at freshly drawn moments.
+
+    tokens_per_batch: about how many events a batch holds, where that is given and not how many customers: batches then cost much the same.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class TrainingBatches(Dataset[Batch]):
         moments: Moments,
         *,
         customers_per_batch: int,
+        tokens_per_batch: int | None = None,
         seed: int,
         epoch: int,
         rank: int,
@@ -39,7 +43,7 @@ class TrainingBatches(Dataset[Batch]):
         self.questions = questions
         self.until = split.train_until
         self.moments = moments
-        self.customers_per_batch = customers_per_batch
+        self.customers_per_batch, self.tokens_per_batch = customers_per_batch, tokens_per_batch
         self.seed, self.epoch = seed, epoch
         self.rank, self.num_ranks = rank, num_ranks
         self.num_events = count_until(questions.log, split.train_until)
@@ -49,7 +53,7 @@ class TrainingBatches(Dataset[Batch]):
         if smallest < num_ranks:
             raise ConfigError(
                 f"expected a customer for each of {num_ranks} processes in every batch, received a batch of {smallest}; "
-                "set customers_per_batch higher or trainer.devices lower"
+                f"set {'tokens' if tokens_per_batch else 'customers'}_per_batch higher or trainer.devices lower"
             )
 
     def __len__(self) -> int:
@@ -69,8 +73,16 @@ class TrainingBatches(Dataset[Batch]):
         generator = np.random.default_rng([self.seed, self.epoch])
         noisy_length = self.num_events[self.customers] * generator.lognormal(0.0, 0.5, len(self.customers))
         by_length = self.customers[np.argsort(noisy_length, kind="stable")]
-        groups = np.array_split(by_length, num_batches(len(by_length), self.customers_per_batch))
+        groups = self._of_like_size(by_length)
         return [groups[index] for index in generator.permutation(len(groups))]
+
+    def _of_like_size(self, customers: np.ndarray) -> list[np.ndarray]:
+        if self.tokens_per_batch is None:
+            return np.array_split(customers, num_batches(len(customers), self.customers_per_batch))
+        tokens = np.minimum(self.num_events[customers], self.questions.max_events)
+        middle, total = tokens.cumsum() - tokens / 2, tokens.sum()
+        group = (middle * num_batches(total, self.tokens_per_batch) / total).astype(np.int64)
+        return np.split(customers, np.flatnonzero(np.diff(group)) + 1)
 
     def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
         """Moments within a stretch of each history that fits into `max_events`.
@@ -115,13 +127,23 @@ class WindowBatches(Dataset[Batch]):
 class SequenceData(pl.LightningDataModule):
     """What Lightning's trainer asks for. Every process validates on everything: results do not depend on how many there are."""
 
-    def __init__(self, log: Log, split: Split, questions: Questions, moments: Moments, *, customers_per_batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        split: Split,
+        questions: Questions,
+        moments: Moments,
+        *,
+        customers_per_batch: int,
+        tokens_per_batch: int | None = None,
+        seed: int,
+    ) -> None:
         super().__init__()
         self.log = log
         self.split = split
         self.questions = questions
         self.moments = moments
-        self.customers_per_batch = customers_per_batch
+        self.customers_per_batch, self.tokens_per_batch = customers_per_batch, tokens_per_batch
         self.seed = seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -136,6 +158,7 @@ class SequenceData(pl.LightningDataModule):
             self.split,
             self.moments,
             customers_per_batch=self.customers_per_batch,
+            tokens_per_batch=self.tokens_per_batch,
             seed=self.seed,
             epoch=epoch,
             rank=rank,
