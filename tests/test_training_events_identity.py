@@ -36,7 +36,7 @@ def test_a_group_that_is_too_large_is_not_united() -> None:
     assert known_as(of(LINKS, max_component=5), "k1", "bo", "k9") == ["anna", "anna", "cy"]
     united = identities.united(np.ones(len(identities.keys), dtype=bool))
     assert united.counts == {"keys": 7, "kept_apart": 5, "customers": 6}
-    assert united.table.rows() == [("k9", "cy")]
+    assert [row for row in united.table.rows() if row[0] != row[1]] == [("k9", "cy")]
 
 
 def test_the_order_of_links_changes_nothing() -> None:

@@ -29,3 +29,15 @@ def check_same_log(checkpoint: dict[str, Any], store: SequenceStore, *, run: Pat
         raise StoreError(
             f"expected {store.path} as it was when {run} was trained, found another log in it; choose another name=... or force=true"
         )
+
+
+def as_trained(checkpoint: dict[str, Any], store: SequenceStore, *, run: Path) -> SequenceStore:
+    """The store as a checkpoint of `run` knows it: events of days that were added since are there, keys that are new are unknown ones.
+
+    Raises StoreError where the store didn't grow from the one that the checkpoint was trained on.
+    """
+    known = store.as_known_to(checkpoint["store"])
+    if known is None:
+        check_same_log(checkpoint, store, run=run)
+    assert known
+    return known

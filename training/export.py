@@ -7,7 +7,6 @@ The graph takes raw ids, times and numbers; everything that is computed from the
 
 import json
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from training.build import Parts, build
-from training.checkpoints import check_same_log, read_checkpoint
+from training.checkpoints import as_trained, read_checkpoint
 from training.cli import command
 from training.configs import check_export_config
 from training.errors import ArtifactError
@@ -61,7 +60,9 @@ def export(config: DictConfig) -> Path:
     started = time.perf_counter()
     parts = _parts(checkpoint, store, run)
     with replacing_folder(out) as aside:
-        shutil.copytree(parts.store.path / "vocabulary", aside / "vocabulary")
+        (aside / "vocabulary").mkdir()
+        for field, vocabulary in parts.store.vocabularies.items():
+            vocabulary.write(aside / "vocabulary" / f"{field}.parquet")
         with console.status("Exporting the graph"):
             write_graph(parts, aside / "model.onnx")
         with console.status("Recording answers"):
@@ -75,7 +76,7 @@ def export(config: DictConfig) -> Path:
 
 
 def load_run(run: Path) -> Parts:
-    """A run's model with its best weights, and the store it was trained on.
+    """A run's model with its best weights, and the store it was trained on, with the events of days that were added to it since.
 
     Raises ArtifactError where the checkpoint can't be read or the model can't be served, StoreError where the store is another by now.
     """
@@ -84,9 +85,7 @@ def load_run(run: Path) -> Parts:
 
 
 def _store(checkpoint: dict[str, Any], run: Path) -> SequenceStore:
-    store = SequenceStore.open(checkpoint["config"]["store"], verify=True)
-    check_same_log(checkpoint, store, run=run)
-    return store
+    return as_trained(checkpoint, SequenceStore.open(checkpoint["config"]["store"], verify=True), run=run)
 
 
 def _parts(checkpoint: dict[str, Any], store: SequenceStore, run: Path) -> Parts:

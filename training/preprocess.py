@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from rich.table import Table
 from training.cli import command
 from training.engine import Engine, choose_engine
 from training.errors import ConfigError, RevisitError, StoreError
+from training.events.additions import check_all_there, grown, new_files, open_for_more
+from training.events.append import append
 from training.events.clean import Cleaned, Say, clean_at_once
 from training.events.collection import collect
 from training.events.collection_page import render_collection, sentences
@@ -29,12 +32,11 @@ from training.events.in_parts import clean_in_parts
 from training.events.journal import Journal
 from training.events.parts import fits
 from training.events.schema import Log, log_from_config
-from training.events.sources import SourceFile, find_side_tables, find_sources
+from training.events.sources import SourceFile, find_more, find_side_tables, find_sources
 from training.files import write_json, write_text
-from training.sequences.store import VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
+from training.sequences.store import IDENTITIES, VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
-# Of a store, beyond what training reads.
-IDENTITIES, COLLECTION, COLLECTION_PAGE = "identities.parquet", "collection.json", "collection.html"
+COLLECTION, COLLECTION_PAGE = "collection.json", "collection.html"  # of a store, beyond what training reads
 
 console = Console(soft_wrap=True)
 
@@ -42,14 +44,19 @@ console = Console(soft_wrap=True)
 def preprocess(config: DictConfig) -> Path:
     """Make the store that `conf/preprocess.yaml` describes and return its path; nothing is done if it is there and up to date.
 
+    With `append` the files named there are added to the store that is there.
     Raises DataError, ConfigError, StoreError or DeviceError for what a user can mend; then nothing is written.
     """
-    started = time.perf_counter()
     data = _data(config)
     log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
     check_replaceable(out)
-    files = find_sources(log)
-    memory = _memory(config.memory)
+    return (_append if config.append else _make)(config, data, log, out, engine)
+
+
+def _make(config: DictConfig, data: dict[str, Any], log: Log, out: Path, engine: Engine) -> Path:
+    """The store of all files of the log."""
+    started = time.perf_counter()
+    files, memory = find_sources(log), _memory(config.memory)
     with ThreadPoolExecutor(1) as background:  # digests take as long as reading the disk does: the work goes on meanwhile
         sources = background.submit(_digests, log, files)
         if not config.force and _is_made(out, data, log, files, sources):
@@ -57,18 +64,43 @@ def preprocess(config: DictConfig) -> Path:
             return out
         with _work_folder(out) as folder, console.status("") as status:
             cleaned = _clean(log, files, engine, memory=memory, folder=folder, data=data, say=status.update)
-            meta: dict[str, Any] = {"data": data, "counts": cleaned.counts, "reasons": cleaned.reasons, "sources": sources.result()}
-            if cleaned.left_out:
-                meta["left_out"] = cleaned.left_out
-            meta["seconds"] = round(time.perf_counter() - started, 1)
-            if cleaned.united:
-                meta["identity"] = cleaned.united.counts
+            meta = {"data": data, "sources": sources.result(), "seconds": round(time.perf_counter() - started, 1)}
             status.update(f"writing {out}")
-            more = partial(_write_more, cleaned=cleaned, log=log, collection=config.collection)
-            write_store(out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta, more=more)
+            _write(out, log, cleaned, meta, collection=config.collection)
     console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
     _print_outcome(out, log)
     return out
+
+
+def _append(config: DictConfig, data: dict[str, Any], log: Log, out: Path, engine: Engine) -> Path:
+    """The store that is there with the files of `append`, those that it doesn't have."""
+    started = time.perf_counter()
+    store, found = open_for_more(out, data), find_more(log, Path(config.append))
+    digests = _digests(log, found)
+    files = new_files(store, found, digests, memory=_memory(config.memory))
+    if not files:
+        console.print(f"{out}: already done, it has what is in {config.append}")
+        return out
+    had = {file.name for file in found} - {file.name for file in files}
+    with console.status("") as status:
+        cleaned = append(store, log, files, engine, say=status.update)
+        meta = {"data": data, **grown(store, files, [digest for digest in digests if digest["path"] not in had])}
+        status.update(f"writing {out}")
+        _write(out, log, cleaned, {**meta, "seconds": round(time.perf_counter() - started, 1)}, collection=config.collection)
+    num_read = cleaned.num_read - store.meta["counts"]["read"]
+    console.print(f"added {num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
+    _print_outcome(out, log)
+    return out
+
+
+def _write(out: Path, log: Log, cleaned: Cleaned, meta: dict[str, Any], *, collection: bool) -> None:
+    meta |= {"counts": cleaned.counts, "reasons": cleaned.reasons}
+    if cleaned.left_out:
+        meta["left_out"] = cleaned.left_out
+    if cleaned.united:
+        meta["identity"] = cleaned.united.counts
+    more = partial(_write_more, cleaned=cleaned, log=log, collection=collection)
+    write_store(out, **vars(cleaned.encoded), quarantine=cleaned.quarantined, meta=meta, more=more)
 
 
 def _data(config: DictConfig) -> dict[str, Any]:
@@ -90,16 +122,20 @@ def _all_files(log: Log, files: list[SourceFile]) -> dict[str, Path]:
 
 
 def _is_made(out: Path, data: Any, log: Log, files: list[SourceFile], sources: Future[list[dict[str, Any]]]) -> bool:
-    """Whether a store lies there that was made of the same files with the same settings, wherever the files were then."""
+    """Whether a store lies there that was made of the same files with the same settings, wherever the files were then.
+
+    Raises ConfigError where it has files that were added to it and that the log doesn't have.
+    """
     try:
         meta = SequenceStore.open(out).meta
     except StoreError:
         return False
     sizes = {name: path.stat().st_size for name, path in _all_files(log, files).items()}
+    check_all_there(meta, sizes.keys(), out)
     if {**meta["data"], "path": ""} != {**data, "path": ""} or {file["path"]: file["bytes"] for file in meta["sources"]} != sizes:
         return False
     with console.status(f"comparing {len(sizes)} files of {log.name} with {out}"):
-        return bool(meta["sources"] == sources.result())
+        return sorted(meta["sources"], key=itemgetter("path")) == sorted(sources.result(), key=itemgetter("path"))
 
 
 def _clean(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, folder: Path, data: Any, say: Say) -> Cleaned:

@@ -44,11 +44,11 @@ def vocabulary_of(field: str, keys: pl.Series, counts: np.ndarray, attributes: S
     counts   int64 [keys + 1]: events without a value, then with each key
     """
     known, ids = by_falling_count(keys, counts[1:])
-    words = _item_words(known, attributes) if field == ITEM else None
+    words = item_words(known, attributes) if field == ITEM else None
     return with_reserved(known, num_missing=int(counts[0]), attributes=words), np.append(ids, np.int32(MISSING))
 
 
-def _item_words(items: pl.DataFrame, attributes: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def item_words(items: pl.DataFrame, attributes: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The attributes of each item; an item without a name is called by its key."""
     tables = [items.select("key").with_columns(name=pl.lit(None, pl.String)).clear(), *attributes]
     table = pl.concat(tables, how="diagonal").unique("key", keep="first", maintain_order=True)

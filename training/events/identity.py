@@ -26,7 +26,7 @@ KEYS = "identities.ipc"
 
 @dataclass(frozen=True)
 class United:
-    """table   `key` and `customer`, sorted by key: keys of the log that mean a customer who is known by another one
+    """table   `key` and `customer`, sorted by key: the linked keys of the log and the customers they mean
     counts  keys (linked ones that the log has), customers (whom they mean), kept_apart (keys whose group is too large)
     """
 
@@ -65,8 +65,8 @@ class Identities:
 
     def united(self, seen: np.ndarray) -> United:
         """What became of the keys that the log has: `seen`, bool [keys]."""
-        renamed = np.flatnonzero(seen & (self.known_as != np.arange(len(self.known_as))))
-        table = pl.DataFrame({"key": self.keys.gather(renamed), "customer": self.keys.gather(self.known_as[renamed])})
+        rows = np.flatnonzero(seen)
+        table = pl.DataFrame({"key": self.keys.gather(rows), "customer": self.keys.gather(self.known_as[rows])})
         counts = {"keys": seen, "kept_apart": seen & self.too_large}
         return United(table, {**{name: int(some.sum()) for name, some in counts.items()}, "customers": len(np.unique(self.known_as[seen]))})
 

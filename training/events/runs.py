@@ -77,9 +77,7 @@ def sort_rows(rows: Placed) -> Run:
 
 def drop_repeats(run: Run) -> tuple[Run, np.ndarray]:
     """The run without the rows that equal an earlier one in every field, and where those stood in the log."""
-    starts = run.offsets[:-1][run.offsets[:-1] < run.offsets[1:]]
-    others = [values for name, values in run.columns.items() if name != TIMESTAMP]
-    again = repeats(starts, run.columns[TIMESTAMP], others)
+    again = repeated_rows(run)
     if not len(again):
         return run, again
     stays = np.ones(run.num_rows, dtype=bool)
@@ -87,6 +85,13 @@ def drop_repeats(run: Run) -> tuple[Run, np.ndarray]:
     columns = {name: values[stays] for name, values in run.columns.items()}
     offsets = run.offsets - np.searchsorted(again, run.offsets)
     return replace(run, offsets=offsets, columns=columns, order=run.order[stays]), run.order[again]
+
+
+def repeated_rows(run: Run) -> np.ndarray:
+    """The rows that equal an earlier one in every field, rising: int64 [r]."""
+    starts = run.offsets[:-1][run.offsets[:-1] < run.offsets[1:]]
+    others = [values for name, values in run.columns.items() if name != TIMESTAMP]
+    return repeats(starts, run.columns[TIMESTAMP], others)
 
 
 def save_run(run: Run, folder: Path) -> None:

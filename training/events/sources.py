@@ -40,6 +40,27 @@ def find_sources(log: Log) -> list[SourceFile]:
     return [SourceFile(name, path, source) for source in log.sources.values() for name, path in find_files(log, source.files)]
 
 
+def find_more(log: Log, path: Path) -> list[SourceFile]:
+    """New files of a log: a file, or those of a folder, whose names match the patterns of sources. Raises DataError where none does."""
+    if not path.exists():
+        raise DataError(f"append={path}: expected new files of {log.name}, but there is nothing; set append=PATH")
+    folder, root = path if path.is_dir() else path.parent, locate(log)
+    found = []
+    for source in log.sources.values():
+        files = sorted(file for file in folder.glob(source.files) if file.is_file()) if source.files else [path] if path.is_file() else []
+        found += [SourceFile(_name(file, root), file, source) for file in files if path in (file, folder)]
+    if not found:
+        patterns = ", ".join(source.files for source in log.sources.values()) or "a file"
+        raise DataError(f"append={path}: expected {patterns}, found no such file; set append=PATH")
+    return found
+
+
+def _name(file: Path, root: Path) -> str:
+    """What a store calls a new file: as if it had been there from the start, if it lies below the log's path."""
+    below = root if root.is_dir() else root.parent
+    return str(file.resolve().relative_to(below.resolve())) if file.resolve().is_relative_to(below.resolve()) else file.name
+
+
 def find_side_tables(log: Log) -> list[tuple[str, Path]]:
     """The files of lookups, item tables and links, each once."""
     patterns = [lookup.files for source in log.sources.values() for lookup in source.lookups.values()]

@@ -10,13 +10,14 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
@@ -24,11 +25,12 @@ import pyarrow.parquet as pq
 from training import files
 from training.errors import StoreError
 from training.sequences.pieces import Pieces, pieces_of, write_pieces
-from training.sequences.vocabulary import Vocabulary
+from training.sequences.vocabulary import UNKNOWN, Vocabulary
 
 FORMAT, VERSION = "revisit-store", 1
 KINDS = {"category": pa.int32(), "time": pa.int64(), "number": pa.float32()}
 META, EVENTS, CUSTOMERS, QUARANTINE = "store.json", "events.arrow", "customers.arrow", "quarantine.parquet"
+IDENTITIES = "identities.parquet"  # of a log whose customers have several keys; nothing here reads it
 ROWS_A_GROUP = 1 << 20  # of the quarantine, whose bytes may not depend on how it comes
 META_KEYS = {"format", "version", "created", "data", "counts", "reasons", "span", "sources", "fields", "files"}
 
@@ -87,10 +89,31 @@ class SequenceStore:
         """The customers' keys in their order, which is that of the keys."""
         return self._keys.to_pylist()
 
+    @property
+    def keys(self) -> pl.Series:
+        """The same as a column."""
+        return pl.Series("key", self._keys)
+
     @cached_property
     def digest(self) -> str:
         """Tells one content from another: sha256 over the digests of all files."""
         return hashlib.sha256(json.dumps(self.meta["files"], sort_keys=True).encode()).hexdigest()
+
+    def as_known_to(self, digest: str) -> "SequenceStore | None":
+        """The store with the ids that were known when its digest was this one; None where it never had it.
+
+        Keys that were added since are unknown ones, as they are to a model that was trained then.
+        """
+        if digest == self.digest:
+            return self
+        sizes = next((before["sizes"] for before in self.meta.get("appended", []) if before["store"] == digest), None)
+        if sizes is None:
+            return None
+        vocabularies = {name: vocabulary.head(sizes[name]) for name, vocabulary in self.vocabularies.items()}
+        columns = dict(self.columns)
+        for name in (name for name in vocabularies if vocabularies[name].size < self.vocabularies[name].size):
+            columns[name] = np.where(self.columns[name] < sizes[name], self.columns[name], np.int32(UNKNOWN))
+        return replace(self, columns=columns, vocabularies=vocabularies)
 
     def customer_index(self, key: str) -> int:
         """The position of a customer. Raises StoreError if the store has no such customer."""

@@ -53,6 +53,10 @@ class Vocabulary:
         ids = self._ids
         return np.fromiter((ids.get(key or "", UNKNOWN) for key in keys), np.int32, len(keys))
 
+    def head(self, size: int) -> "Vocabulary":
+        """The first `size` ids."""
+        return Vocabulary(self.keys[:size], self.counts[:size], {name: words[:size] for name, words in self.attributes.items()})
+
     def write(self, path: Path) -> None:
         """Write the table `id, key, count` and the attributes as Parquet."""
         ids = pa.array(np.arange(self.size, dtype=np.int32))
