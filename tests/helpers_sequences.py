@@ -122,6 +122,7 @@ def small_model(
     dropout: float = 0.0,
     repeat: bool = True,
     encoder: str = "sasrec",
+    **next_item: bool,
 ) -> SequenceModel:
     """The model of the demo, a few numbers wide, its weights far enough from their first values for every part to matter."""
     facts = facts_of(log, train_until)
@@ -134,7 +135,7 @@ def small_model(
         facts=facts,
     )
     objectives = {
-        "next_item": NextItem(events=["purchase"], dim=dim, repeat=repeat, top_k=5, every=1, weight=1.0, facts=facts),
+        "next_item": NextItem(events=["purchase"], dim=dim, repeat=repeat, top_k=5, every=1, weight=1.0, facts=facts, **next_item),
         "intent": Intent(events=["purchase"], horizon_days=7, dim=dim, dropout=dropout, weight=1.0, facts=facts),
     }
     model = SequenceModel(features, ENCODERS[encoder](dim=dim, num_blocks=2, num_heads=2, dropout=dropout), objectives)

@@ -91,7 +91,7 @@ def rows_of(table: Tensor, ids: Tensor) -> Tensor:
     return rows
 
 
-def check_loss(loss: Loss, draws: Draws, *, repeat: bool, label_smoothing: float) -> None:
+def check_loss(loss: Loss, draws: Draws, *, repeat: bool, label_smoothing: float, leave_out_seen: bool) -> None:
     """Raises ConfigError for settings of next_item that don't go together."""
     where = "objectives.next_item"
     if loss == "gbce" and (repeat or draws != "uniform"):
@@ -102,4 +102,8 @@ def check_loss(loss: Loss, draws: Draws, *, repeat: bool, label_smoothing: float
     if label_smoothing and loss != "full":
         raise ConfigError(
             f"expected {where}.label_smoothing=0 for loss={loss}, received {label_smoothing}; correct it, or choose loss=full"
+        )
+    if leave_out_seen and repeat:
+        raise ConfigError(
+            f"expected {where}.repeat=false where what was had is left out, received repeat=true and leave_out_seen=true; correct either"
         )

@@ -8,9 +8,12 @@ the customer. Both share one normaliser, as in CopyNet (Gu et al., ACL 2016):
 
 so that two purchases count twice, and an item due again may outweigh a fresh one. The decay over time is learned for each item, as in the
 base-level activation of ACT-R (Anderson and Schooler, 1991), of which a power law is the starting point here.
+
+Where `neighbours` are asked for, what others took near the customer's last items is blended in (training.objectives.neighbours).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,14 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kernels import ragged
-from kernels.linear_cross_entropy import linear_logsumexp, sampled_cross_entropy
+from kernels.linear_cross_entropy import linear_logsumexp, sampled_cross_entropy, weighted_logsumexp
 from training.errors import ConfigError
 from training.evaluation.compared import Comparison
 from training.evaluation.comparison import compare_ranking
-from training.evaluation.ranking import ScoredChunk, metric_names, ranking_metrics
+from training.evaluation.ranking import ScoredChunk, metric_names, metrics_from_ranks, relevant_ranks
 from training.evaluation.rivals import Rivals
+from training.evaluation.verdict import MODEL
 from training.models.facts import Facts
 from training.objectives.catalogue_loss import Draws, Loss, Negatives, check_loss, gbce, power_of, rows_of, smoothed
+from training.objectives.neighbours import Neighbours
 from training.objectives.objective import Context, Objective, Output
 from training.objectives.repeat import Repeat, segment_logsumexp
 from training.sequences.future import Future
@@ -33,6 +38,7 @@ from training.sequences.history import History, Log, offsets_of
 from training.sequences.split import Split
 from training.settings import Chance, Count, Names, NotNegative, Positive, Share
 
+NEW = "new_items_"  # before a metric's name: of the items that training never saw
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of them: of a large catalogue only a few questions' at a time
 SCATTER = -7046029254386353131  # 2^64 divided by the golden ratio: multiplied by it, near numbers land far apart
 
@@ -46,10 +52,13 @@ class NextItem(Objective):
     (sampled), or gbce with its `calibration`. negatives: see `Negatives`. Validation always asks the whole catalogue.
     normalise: items are vectors of length one. temperature: what logits are divided by. label_smoothing: the share of the loss that asks
     for all items alike.
+    neighbours: whether what others took near the customer's last items is blended in. leave_out_seen: whether an item that the customer
+    has had is out of question, as in most published comparisons.
     """
 
     headline, section = "ndcg@10", "ranking"
     candidate_bias: Tensor
+    learned_bias: Tensor
     kinds: np.ndarray
 
     def __init__(
@@ -68,27 +77,33 @@ class NextItem(Objective):
         temperature: Positive = 1.0,
         normalise: bool = False,
         label_smoothing: Share = 0.0,
+        neighbours: bool = False,
+        leave_out_seen: bool = False,
         facts: Facts,
     ) -> None:
         super().__init__()
-        check_loss(loss, negatives, repeat=repeat, label_smoothing=label_smoothing)
+        check_loss(loss, negatives, repeat=repeat, label_smoothing=label_smoothing, leave_out_seen=leave_out_seen)
         self.weight, self.top_k, self.every = weight, top_k, every
         self.temperature, self.normalise, self.label_smoothing = temperature, normalise, label_smoothing
         self.kinds = facts.event_ids(events)
-        candidates = torch.from_numpy(facts.candidates(events))
-        self.register_buffer("candidate_bias", torch.where(candidates, 0.0, -torch.inf))
+        candidates, self.is_new = torch.from_numpy(facts.candidates(events)), torch.from_numpy(facts.new_items())
+        self.tells_of_new_items = bool(facts.said)
+        self.register_buffer("candidate_bias", torch.where(candidates | self.is_new, 0.0, -torch.inf))
+        self.register_buffer("learned_bias", torch.where(candidates, 0.0, -torch.inf), persistent=False)
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
         self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
         self.question = nn.Linear(dim, dim, bias=False)
         self.sees_a_sample = loss != "full"
-        self.repeat = Repeat(dim, candidates, facts, sparse=self.sees_a_sample) if repeat else None
+        self.repeat = Repeat(dim, candidates | self.is_new, facts, sparse=self.sees_a_sample) if repeat else None
+        self.neighbours = Neighbours(dim, self.kinds, facts) if neighbours else None
+        self.leave_out_seen = leave_out_seen
         self.negatives = Negatives(negatives, num_negatives, candidates=candidates, counts=counts) if self.sees_a_sample else None
         self.power = power_of(num_negatives, int(candidates.sum()), calibration=calibration) if loss == "gbce" else None
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
         items, offsets = future.items(whole_window=False)
-        return {"items": items, "offsets": offsets}
+        return {"items": items, "offsets": offsets, **(self.neighbours.own_cases(known) if self.neighbours else {})}
 
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Cross-entropy against the items of the next basket.
@@ -100,26 +115,40 @@ class NextItem(Objective):
         if self.training:
             chosen = chosen & one_in(self.every, context.batch.now)
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
-        context, weight = context.only(chosen), counts.repeat_interleave(counts) ** -0.5
+        context, weight, offsets = context.only(chosen), counts.repeat_interleave(counts) ** -0.5, ragged.offsets_of_lengths(counts)
         if self.training and self.negatives is not None:
             losses = self._sampled_losses(context.each(counts), items, *self.negatives(items))
+            summed = (losses * weight).sum()
         else:
-            losses = self._losses(context, items, ragged.offsets_of_lengths(counts))
-        return (losses * weight).sum(), weight.sum()
+            summed, losses = self._losses(context, items, offsets, weight)
+        if self.neighbours is not None:
+            blended = self._blended(losses.detach(), context, items, offsets, labels)
+            summed = (blended * weight).sum() + (summed if self.training else 0.0)
+        return summed, weight.sum()
 
-    def _losses(self, context: Context, items: Tensor, offsets: Tensor) -> Tensor:
-        """−log P of some items [N] of each question, without the scores of all the others: [N]."""
+    def _blended(self, losses: Tensor, context: Context, items: Tensor, offsets: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """−log P with neighbours. What is learned by it is how to blend; the model learns by itself, or it would leave work to them."""
+        assert self.neighbours is not None
+        fixed = replace(context, representation=context.representation.detach())
+        return -self.neighbours.blended(-losses, fixed, items, offsets, labels if self.training else None)
+
+    def _losses(self, context: Context, items: Tensor, offsets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """−log P of some items [N] of each question, without the scores of all the others: their weighted sum, and each, [N]."""
         target = ragged.row_of_value(offsets, items.shape[0])
-        x, table, bias = self._query(context), self._vectors(context.item_weight), self.popularity + self.candidate_bias
-        normaliser = linear_logsumexp(x, table, bias)
+        x, table, bias = self._query(context), self._vectors(context.item_weight), self.popularity + self._offered
         explore = (x[target] * table[items]).sum(-1) + bias[items]
+        if self.repeat is None and not self.label_smoothing:
+            of_question = torch.zeros_like(x[:, 0]).index_add(0, target, weight)
+            summed, normaliser = weighted_logsumexp(x, table, bias, of_question)
+            return summed - (explore * weight).sum(), normaliser[target] - explore
+        normaliser = linear_logsumexp(x, table, bias)
         losses, normaliser = self._with_repeats(context, items, target, explore, normaliser)
-        if not (self.training and self.label_smoothing):
-            return losses
-        share = self.candidate_bias.isfinite().to(x.dtype)
-        share = share / share.sum()
-        mean_logit = (x @ (share @ table))[target] + share @ self.popularity
-        return smoothed(losses, normaliser[target], mean_logit, smoothing=self.label_smoothing)
+        if self.training and self.label_smoothing:
+            share = self.learned_bias.isfinite().to(x.dtype)
+            share = share / share.sum()
+            mean_logit = (x @ (share @ table))[target] + share @ self.popularity
+            losses = smoothed(losses, normaliser[target], mean_logit, smoothing=self.label_smoothing)
+        return (losses * weight).sum(), losses
 
     def _sampled_losses(self, context: Context, items: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """The same, the catalogue being judged by some of it [K], for questions that each have one item: [N]."""
@@ -143,6 +172,12 @@ class NextItem(Objective):
         copied = self._copied(context, items, target, pair_question, pair_event, (logit - normaliser[pair_question]).exp())
         return -((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log(), normaliser
 
+    @property
+    def _offered(self) -> Tensor:
+        """0 for what may be recommended, −inf for the rest, [num_items]. To learn that items are wrong because they were not there yet would
+        be to learn nothing: in training new ones are left out."""
+        return self.learned_bias if self.training else self.candidate_bias
+
     def _query(self, context: Context) -> Tensor:
         return self.question(context.representation) / self.temperature
 
@@ -150,22 +185,29 @@ class NextItem(Objective):
         return F.normalize(items, dim=-1) if self.normalise else items
 
     def _bias(self, items: Tensor) -> Tensor:
-        return rows_of(self.popularity, items) + self.candidate_bias[items]
+        return rows_of(self.popularity, items) + self.learned_bias[items]
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        """Every ranking metric of each question, over the full catalogue."""
+        """Every ranking metric of each question, over the full catalogue; where new items may be told of, for these alone too."""
         items, offsets = labels["items"].cpu().numpy(), labels["offsets"].cpu().numpy()
-        counts, num_items = np.diff(offsets), len(self.popularity)
+        ranks = self._ranks(context, items, offsets)
+        evidence = _metrics(ranks, np.diff(offsets))
+        if self.tells_of_new_items:
+            is_new = self.is_new.numpy()[items]
+            of_new = _metrics(ranks[is_new], np.diff(offsets_of(is_new)[offsets]))
+            evidence |= {NEW + metric: values for metric, values in of_new.items()}
+        return evidence
+
+    def _ranks(self, context: Context, items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """The place of each item in its question's ranking: [N]. A few questions at a time: all scores of a large catalogue would not fit."""
+        num_items, counts = len(self.popularity), np.diff(offsets)
         answered = np.flatnonzero(counts)
-        if not len(answered):
-            return {metric: np.full(len(counts), np.nan) for metric in metric_names()}
-        parts = np.array_split(answered, -(-len(answered) * num_items // SCORES_AT_ONCE))
-        chunks = (
-            ScoredChunk(self._scores_for(context, part), items[offsets[part[0]] : offsets[part[-1] + 1]], offsets_of(counts[part]))
-            for part in parts
-        )
-        metrics = ranking_metrics(chunks, num_items=num_items)
-        return {metric: _spread(values, answered, len(counts)) for metric, values in metrics.items()}
+        ranks = [np.empty(0)]
+        for part in np.array_split(answered, max(1, -(-len(answered) * num_items // SCORES_AT_ONCE))) if len(answered) else []:
+            relevant = items[offsets[part[0]] : offsets[part[-1] + 1]]
+            chunk = ScoredChunk(self._scores_for(context, part), relevant, offsets_of(counts[part]))
+            ranks.append(relevant_ranks(chunk, num_items=num_items))
+        return np.concatenate(ranks)
 
     def _scores_for(self, context: Context, questions: np.ndarray) -> Tensor:
         chosen = torch.zeros_like(context.batch.now, dtype=torch.bool)
@@ -201,7 +243,10 @@ class NextItem(Objective):
 
     def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()
-        return [compare_ranking(rivals, customers, evidence, kinds=self.kinds, candidates=candidates)]
+        of_all = {metric: values for metric, values in evidence.items() if not metric.startswith(NEW)}
+        comparison = compare_ranking(rivals, customers, of_all, kinds=self.kinds, candidates=candidates)
+        of_new = self.summarise({metric: values for metric, values in evidence.items() if metric.startswith(NEW)})
+        return [replace(comparison, figures={**comparison.figures, MODEL: {**comparison.figures[MODEL], **of_new}})]
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling."""
@@ -209,7 +254,17 @@ class NextItem(Objective):
         return {"item_id": items, "item_score": scores}
 
     def scores(self, context: Context) -> Tensor:
-        """log P of every item: [Q, num_items]; −inf for what isn't in the catalogue."""
+        """log P of every item: [Q, num_items]; −inf for what isn't in the catalogue, or has been had where that is left out."""
+        scores = self._alone(context)
+        if self.neighbours is not None:
+            scores = self.neighbours.blended_with_all(scores.exp(), context).clamp(min=1e-30).log() + self.candidate_bias
+        if self.leave_out_seen:
+            scores = scores + never_again(context, num_items=scores.shape[1])
+            scores = scores - wide_logsumexp(scores)[:, None]
+        return scores
+
+    def _alone(self, context: Context) -> Tensor:
+        """log P of every item as the model has learned it."""
         explore = self._query(context) @ self._vectors(context.item_weight).T + self.popularity + self.candidate_bias
         normaliser = wide_logsumexp(explore)
         if self.repeat is None:
@@ -235,6 +290,23 @@ class NextItem(Objective):
 def one_in(every: int, now: Tensor) -> Tensor:
     """One moment out of so many, by its own number alone: on any number of processes, at any time of a life. bool [Q]."""
     return torch.remainder((now * SCATTER) >> 33, every) == 0
+
+
+def never_again(context: Context, *, num_items: int) -> Tensor:
+    """−inf for items that a customer has had by the moment of the question, else 0: [Q, num_items]."""
+    batch = context.batch
+    question, event = ragged.pair_up(batch.question_offsets, batch.offsets)
+    is_past = batch.fields["timestamp"][event] <= batch.now[question]
+    had = torch.zeros(batch.now.shape[0] * num_items, device=batch.now.device)
+    had = had.index_add(0, question * num_items + batch.fields["item"][event], is_past.to(had.dtype))
+    return torch.where(had > 0, -torch.inf, 0.0).view(batch.now.shape[0], num_items)
+
+
+def _metrics(ranks: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Ranks of each question's items to its metrics, NaN where it has none."""
+    asked = np.flatnonzero(counts)
+    metrics = metrics_from_ranks(ranks, offsets_of(counts[asked])) if len(asked) else {metric: np.empty(0) for metric in metric_names()}
+    return {metric: _spread(values, asked, len(counts)) for metric, values in metrics.items()}
 
 
 def _spread(values: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
