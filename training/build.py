@@ -43,7 +43,8 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     torch.manual_seed(config.seed)
     split = make_split(store, **_plain(config.data.split))
     learned = replace(split, train_until=split.test.now) if refit else split
-    facts = Facts.of(store, store.vocabularies, learned.train_until)
+    tower = _plain(config).get("item_tower", False)
+    facts = Facts.of(store, store.vocabularies, learned.train_until, item_tower=tower)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)

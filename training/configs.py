@@ -31,6 +31,7 @@ class TrainSettings:
     max_events: Count
     categories: Names
     numbers: list[str]
+    item_tower: bool | Names
     customers_per_batch: Count
     tokens_per_batch: Count | None
     patience: Count

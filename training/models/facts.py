@@ -4,7 +4,7 @@ The catalogue and the popularities are those of the training window: which items
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,17 +15,37 @@ from training.sequences.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Facts:
-    """sizes: ids of each category field, reserved ones included. events: id of each event name. training: the training window."""
+    """sizes: ids of each category field, reserved ones included. events: id of each event name. training: the training window.
+
+    said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids.
+    """
 
     sizes: Mapping[str, int]
     events: Mapping[str, int]
     training: History
+    said: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, log: Log, vocabularies: Mapping[str, Vocabulary], train_until: np.ndarray) -> "Facts":
-        sizes = {field: vocabulary.size for field, vocabulary in vocabularies.items()}
+    def of(
+        cls, log: Log, vocabularies: Mapping[str, Vocabulary], train_until: np.ndarray, *, item_tower: bool | list[str] = False
+    ) -> "Facts":
+        """item_tower: the attributes by which items are known, or whether all are. Raises ConfigError for one that no item has."""
+        sizes = {name: vocabulary.size for name, vocabulary in vocabularies.items()}
         events = {key: index for index, key in enumerate(vocabularies["event"].keys) if index > 1}
-        return cls(sizes, events, History.at(log, train_until))
+        attributes = vocabularies["item"].attributes
+        wanted = list(attributes) if item_tower is True else item_tower or []
+        if item_tower and not (wanted and set(wanted) <= set(attributes)):
+            there, received = ", ".join(attributes) or "none", ", ".join(wanted) or "true"
+            raise ConfigError(
+                f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
+            )
+        return cls(sizes, events, History.at(log, train_until), {name: attributes[name] for name in wanted})
+
+    def new_items(self) -> np.ndarray:
+        """Items that training never saw, but of which something is said: bool [num_items]. None where the model knows items by id alone."""
+        seen = np.bincount(self.training.columns["item"], minlength=self.sizes["item"]) > 0
+        described = np.array([any(texts) for texts in zip(*self.said.values(), strict=True)] or [False])
+        return described & ~seen
 
     def event_ids(self, names: list[str]) -> np.ndarray:
         """The ids of some event names; a name that the log doesn't have is a mistake in the config."""

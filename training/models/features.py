@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.models import clock
 from training.models.facts import Facts
 from training.models.grouping import Grouping, group
+from training.models.item_tower import ItemTower
 from training.models.items import Items
 from training.models.rhythm import RHYTHM_SIZE, Rhythm
 from training.sequences.batch import Batch
@@ -57,8 +58,12 @@ class Features(nn.Module):
                 for field in categories
             }
         )
+        if facts.said:
+            self.items.tower = ItemTower(facts.said, dim)
         for parameter in self.embeddings.parameters():
             nn.init.normal_(parameter, std=0.05)
+        with torch.no_grad():
+            self.items.weight[torch.from_numpy(facts.new_items())] = 0.0  # known by what is said of them alone
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
         self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)

@@ -174,8 +174,7 @@ class NextItem(Objective):
 
     @property
     def _offered(self) -> Tensor:
-        """0 for what may be recommended, −inf for the rest, [num_items]. To learn that items are wrong because they were not there yet would
-        be to learn nothing: in training new ones are left out."""
+        """0 for what may be recommended, −inf for the rest, [num_items]. In training new items are left out: they were not there yet."""
         return self.learned_bias if self.training else self.candidate_bias
 
     def _query(self, context: Context) -> Tensor:
@@ -199,7 +198,7 @@ class NextItem(Objective):
         return evidence
 
     def _ranks(self, context: Context, items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The place of each item in its question's ranking: [N]. A few questions at a time: all scores of a large catalogue would not fit."""
+        """The place of each item in its question's ranking: [N]. A few questions at a time: all scores may be too many to hold."""
         num_items, counts = len(self.popularity), np.diff(offsets)
         answered = np.flatnonzero(counts)
         ranks = [np.empty(0)]
