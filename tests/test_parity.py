@@ -140,10 +140,18 @@ def test_recorded_answers_hold(predictor: Predictor, small_artifact: Path) -> No
     assert proof.cases == 34
 
 
-@pytest.mark.parametrize("encoder", ["hstu", "bsarec", "gru4rec"])
-def test_another_encoder_keeps_its_word_too(small_store: Path, tmp_path: Path, encoder: str) -> None:
+OTHER_MODELS = [
+    ["encoder=hstu"],
+    ["encoder=bsarec"],
+    ["encoder=gru4rec"],
+    ["item_tower=true", "objectives.next_item.normalise=true", "objectives.next_item.temperature=0.1"],
+]
+
+
+@pytest.mark.parametrize("overrides", OTHER_MODELS, ids=" ".join)
+def test_another_model_keeps_its_word_too(small_store: Path, tmp_path: Path, overrides: list[str]) -> None:
     """As it is before training: its graph holds what ONNX itself defines and says what torch says."""
-    parts = build(train_config(small_store, tmp_path, f"encoder={encoder}", "max_events=60"), SequenceStore.open(small_store))
+    parts = build(train_config(small_store, tmp_path, *overrides, "max_events=60"), SequenceStore.open(small_store))
     parts.model.eval()
     write_graph(parts, tmp_path / "model.onnx")
     assert [entry.domain for entry in onnx.load(tmp_path / "model.onnx").opset_import] == [""]
