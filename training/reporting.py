@@ -39,6 +39,7 @@ def write_run_report(
         comparisons=compared,
         stories=[_story(customer) for customer in shown],
         environment=_environment(summary),
+        refitted=config.refit,
     )
     write_report(path, contents)
 

@@ -30,7 +30,6 @@ from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
 from training.files import check_replaceable, replacing_file, write_text, writing_to
 from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD
-from training.objectives.calibration import hand_over
 from training.rehearsal import rehearse
 from training.results import write_results
 from training.sequences.store import SequenceStore
@@ -108,25 +107,26 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
 def finish(config: DictConfig, parts: Parts, out: Path, elapsed: "Elapsed") -> None:
     """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
 
-    With `refit` it is trained anew first, and keeps what validation taught.
+    With `refit` it is trained anew first. It is calibrated on the same window then, which by now it has seen: what an earlier model missed
+    there, a season for example, is nothing that this one would still have to make up for.
     """
     checkpoint = read_checkpoint(out / BEST)
     parts.module.load_state_dict(checkpoint["state_dict"])
-    calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
     if config.refit:
-        parts = refitted(config, parts, epochs=checkpoint["epoch"] + 1)
+        parts = refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
+    calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:
         torch.save({**checkpoint, "state_dict": parts.module.state_dict()}, aside)
     write_results(config, parts, out, best_epoch=checkpoint["epoch"], train_seconds=elapsed.seconds)
     console.print(f"Report: [bold]{out / REPORT}[/]  figures: {out / SUMMARY}")
 
 
-def refitted(config: DictConfig, chosen: Parts, *, epochs: int) -> Parts:
+def refitted(config: DictConfig, store: SequenceStore, *, epochs: int) -> Parts:
     """Trained from the start on all time before the test, validation included, by one process; nothing is chosen any more.
 
     The learning rate falls as it did, so that so many epochs are what validation saw of them. Interrupted, it begins anew.
     """
-    again = build(config, chosen.store, refit=True)
+    parts = build(config, store, refit=True)
     logging_nothing: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = make_trainer(
         config,
@@ -139,9 +139,8 @@ def refitted(config: DictConfig, chosen: Parts, *, epochs: int) -> Parts:
         use_distributed_sampler=False,
     )
     with without_chatter():
-        trainer.fit(again.module, again.data)
-    hand_over(chosen.model, again.model)
-    return again
+        trainer.fit(parts.module, parts.data)
+    return parts
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from training.baselines.transactions import Transactions
 from training.errors import ConfigError
 
 _LIMIT = 12.0  # of a logarithm: a parameter that the log says nothing about stays a number
+_IMPOSSIBLE = 1e9
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
@@ -48,7 +49,9 @@ class _Model(ABC):
         grouped = Transactions(np.arange(len(history)), repeats, last, age, np.zeros(len(history)))
 
         def loss(logarithms: np.ndarray) -> float:
-            return -float(count @ cls(*(np.exp(logarithms) * unit)).log_likelihood(grouped)) / count.sum()
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = float(count @ cls(*(np.exp(logarithms) * unit)).log_likelihood(grouped)) / count.sum()
+            return -mean if np.isfinite(mean) else _IMPOSSIBLE  # a step too far: a finite number sends the search back
 
         found = minimize(loss, np.zeros(len(unit)), method="L-BFGS-B", bounds=[(-_LIMIT, _LIMIT)] * len(unit), options={"ftol": 1e-12})
         return cls(*(float(value) for value in np.exp(found.x) * unit))

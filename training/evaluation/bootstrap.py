@@ -43,7 +43,7 @@ def resampled(statistics: Mapping[str, Statistic], size: int, *, seed: int, num_
 
 def interval_of(value: float, numbers: np.ndarray, *, level: float = LEVEL) -> Interval:
     """A value with the bounds that the same number over resamples gives it."""
-    numbers = numbers[~np.isnan(numbers)]  # a resample without both labels has no AUROC
+    numbers = numbers[np.isfinite(numbers)]  # a resample without both labels has no AUROC
     if not len(numbers):
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
@@ -61,7 +61,7 @@ def auroc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
         came = np.add.reduceat(draw[:, order] * sorted_labels, first, axis=1)
         stayed = np.add.reduceat(draw[:, order] * ~sorted_labels, first, axis=1)
         below = np.cumsum(stayed, axis=1) - stayed / 2
-        with np.errstate(invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return (came * below).sum(axis=1) / (came.sum(axis=1) * stayed.sum(axis=1))
 
     return Statistic(float(of_draw(np.ones((1, len(labels))))[0]), of_draw)
@@ -74,8 +74,9 @@ def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> Statistic:
 
     def of_draw(draw: np.ndarray) -> np.ndarray:
         n, x, y, xy, xx, yy = (draw @ moments).T
-        with np.errstate(invalid="ignore"):
-            return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            together, apart = n * xy - x * y, (n * xx - x * x) * (n * yy - y * y)
+            return np.where(apart > 0, together / np.sqrt(np.maximum(apart, 0)), np.nan)
 
     return Statistic(float(of_draw(np.ones((1, len(x))))[0]), of_draw)
 
@@ -97,7 +98,7 @@ def concordance(days: np.ndarray, came: np.ndarray, expected: np.ndarray) -> Sta
     total, agreed_in_all = pairs.sum() / 2, right.sum() / 2
 
     def of_draw(draw: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return (draw @ right - agreed_in_all) / (draw @ pairs - total)
 
     return Statistic(float(agreed_in_all / total) if total else float("nan"), of_draw)

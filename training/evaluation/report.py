@@ -37,6 +37,7 @@ class ReportContents:
 
     store: store.json. timestamps: µs of all events [N]. spans: training, validation and test on the time line. metrics: a row an epoch with
     `epoch` and numbers named `train/<metric>` and `validation/<metric>`. environment: {what: value}, versions, hardware, seed, seconds.
+    refitted: what answered was trained on all time before the test.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ReportContents:
     comparisons: Sequence[Comparison] = ()
     stories: Sequence[Story] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    refitted: bool = False
 
 
 def write_report(path: str | Path, contents: ReportContents) -> None:

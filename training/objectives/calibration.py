@@ -1,7 +1,7 @@
 """A last correction of what a model says, learned on validation and kept with its weights: scale and shift (Platt, 1999; of scores alone,
 temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
 
-Two numbers can't overfit, keep every order, and stay in the exported graph.
+Two numbers can't overfit, and stay in the exported graph.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,10 +52,3 @@ class Calibration(nn.Module):
 def together(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The labels of several batches as one."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def hand_over(learned: nn.Module, to: nn.Module) -> None:
-    """Give one model the calibrations of another of the same shape."""
-    for name, module in learned.named_modules():
-        if isinstance(module, Calibration):
-            to.get_submodule(name).load_state_dict(module.state_dict())

@@ -1,0 +1,259 @@
+"""When customers buy again, what they spend and who stays: labels are those of loops over the log, likelihoods those of the textbook."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers_sequences import (
+    CAMPAIGN,
+    PURCHASE,
+    START,
+    assert_labels_lie_in_the_window,
+    facts_of,
+    log_of,
+    one_each,
+    questions_of,
+    random_log,
+    rows_of,
+    small_model,
+)
+
+from training.models.model import SequenceModel
+from training.objectives import hazard
+from training.objectives.calibration import Calibration
+from training.objectives.dormancy import Dormancy
+from training.objectives.loyalty import Loyalty
+from training.objectives.objective import Context, Objective
+from training.objectives.value import Spend, Value, normal_quantile
+from training.sequences.history import History
+from training.sequences.questions import Questions
+from training.sequences.split import DAY
+
+NOW, UNTIL = START + 25 * DAY, START + 45 * DAY
+LOG = random_log(8)
+WIDE = {"dim": 8, "dropout": 0.0, "weight": 1.0}
+
+
+def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objective]:
+    facts = facts_of(log, START + 30 * DAY)
+    return {
+        "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
+        "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, facts=facts, **WIDE),
+        "loyalty": Loyalty(
+            events=["purchase"],
+            discount_events=["campaign"],
+            discount_share=0.5,
+            periods=3,
+            within_days=horizon_days,
+            facts=facts,
+            **WIDE,
+        ),
+    }
+
+
+def labels_of(log: History, now: int, until: int, *, horizon_days: float = 28.0) -> dict[str, dict[str, np.ndarray]]:
+    asked = one_each(log, now)
+    ends = np.full(log.num_customers, until)
+    return {
+        name: objective.labels(History.at(log, ends), asked[1], asked[0], ends)
+        for name, objective in objectives(log, horizon_days=horizon_days).items()
+    }
+
+
+def purchases(log: History, customer: int) -> list[tuple[int, int]]:
+    """(time, position of the event) of a customer's purchases."""
+    start = int(log.offsets[customer])
+    return [(time, start + place) for place, (time, event, _) in enumerate(rows_of(log, customer)) if event == PURCHASE]
+
+
+def model_and_context(horizon_days: float = 28.0) -> tuple[SequenceModel, Context, dict[str, dict[str, torch.Tensor]]]:
+    model = small_model(LOG)
+    torch.manual_seed(0)
+    model.objectives = torch.nn.ModuleDict(objectives(LOG, horizon_days=horizon_days))  # type: ignore[assignment]
+    model.requires_grad_(False).eval()
+    customers, now, ones = one_each(LOG, NOW)
+    batch = questions_of(LOG, model).ask(customers, now, ones, np.full(LOG.num_customers, UNTIL))
+    return model, model.represent(batch), batch.labels  # type: ignore[return-value]
+
+
+# Labels
+
+
+@pytest.mark.parametrize("until", [UNTIL, NOW + 5 * DAY], ids=["all known", "censored"])
+def test_days_to_the_next_purchase_are_those_of_a_loop(until: int) -> None:
+    found = labels_of(LOG, NOW, until, horizon_days=18)["dormancy"]
+    for customer in range(LOG.num_customers):
+        end = min(until, NOW + 18 * DAY)
+        after = [time for time, _ in purchases(LOG, customer) if NOW < time <= end]
+        assert found["came"][customer] == bool(after)
+        assert found["days"][customer] == pytest.approx((min(after, default=end) - NOW) / DAY)
+        assert found["asked"][customer] == any(time <= NOW for time, _, _ in rows_of(LOG, customer))
+    assert 0 < found["came"].sum() < LOG.num_customers
+
+
+def test_spend_is_that_of_a_loop_over_each_part_of_what_is_known() -> None:
+    found = labels_of(LOG, NOW, UNTIL)["value"]
+    amount = np.nan_to_num(LOG.columns["price"]) * np.nan_to_num(LOG.columns["quantity"], nan=1.0)
+    for customer in range(LOG.num_customers):
+        for part, end in enumerate(NOW + (UNTIL - NOW) * np.arange(1, 5) // 4):
+            spent = sum(amount[place] for time, place in purchases(LOG, customer) if NOW < time <= end)
+            assert found["spend"][customer, part] == pytest.approx(spent, rel=1e-5)
+            assert found["days"][customer, part] == pytest.approx((end - NOW) / DAY, rel=1e-5)
+    assert (found["spend"] > 0).any()
+
+
+def test_loyal_is_who_buys_in_every_period_and_not_only_on_discount() -> None:
+    """Periods of ten days: a steady one, a frequent buyer who then leaves, one who comes for discounts, one seen too late."""
+
+    def buys(*days: int, discounts: tuple[int, ...] = ()) -> list[tuple[int, int, int]]:
+        return [(START - DAY, PURCHASE, 2), *((START + day * DAY + DAY // 2, PURCHASE, 2) for day in days)] + [
+            (START + day * DAY, CAMPAIGN, 14) for day in discounts
+        ]
+
+    log = log_of([buys(5, 15, 25), buys(1, 2, 3, 4, 5, 6, 7), buys(5, 15, 25, discounts=(15,)), buys(5, 15, 16, 25, discounts=(15,))])
+    found = labels_of(log, START, START + 30 * DAY, horizon_days=30)["loyalty"]
+    assert found["stayed"].tolist() == [3, 1, 1, 3]
+    assert found["known"].tolist() == [3, 3, 3, 3]
+    cut = labels_of(log, START, START + 29 * DAY, horizon_days=30)["loyalty"]
+    assert cut["stayed"].tolist() == [2, 1, 1, 2]
+    assert cut["known"].tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("days_before", [0, 3, 10])
+def test_labels_lie_in_the_window(days_before: int) -> None:
+    now = np.full(LOG.num_customers, NOW - days_before * DAY)
+
+    def answers_of(log: History) -> dict[str, np.ndarray]:
+        questions = Questions(log, fields=["item", "event", "timestamp"], max_events=1000, objectives=objectives(LOG))
+        labels = questions.ask(*one_each(log, now), np.full(LOG.num_customers, UNTIL)).labels
+        return {f"{name} {key}": values.numpy() for name, of in labels.items() for key, values in of.items()}
+
+    assert_labels_lie_in_the_window(answers_of, without_discounts(LOG), now, np.full(LOG.num_customers, UNTIL))
+
+
+def without_discounts(log: History) -> History:
+    """A discount on the day of the moment, before it, marks the rest of that day: a label may know of it."""
+    return log.where(log.columns["event"] != CAMPAIGN)
+
+
+# Hazards
+
+
+def test_a_hazard_gives_the_density_and_the_survival_of_the_textbook() -> None:
+    edges = hazard.bin_edges(90.0, 3)  # 0, 10, 40, 90
+    log_hazard = torch.tensor([[0.02, 0.05, 0.01]]).log()
+    for days in (4.0, 10.0, 25.0, 90.0):
+        summed = 0.02 * min(days, 10) + 0.05 * min(max(days - 10, 0), 30) + 0.01 * max(days - 40, 0)
+        at = torch.tensor([days])
+        assert hazard.survival(log_hazard, at, edges).item() == pytest.approx(math.exp(-summed), rel=1e-5)
+        silent = hazard.negative_log_likelihood(log_hazard, at, torch.tensor([False]), edges)
+        assert silent.item() == pytest.approx(summed, rel=1e-5)
+        rate = 0.02 if days <= 10 else 0.05 if days <= 40 else 0.01
+        came = hazard.negative_log_likelihood(log_hazard, at, torch.tensor([True]), edges)
+        assert came.item() == pytest.approx(summed - math.log(rate), rel=1e-5)
+
+
+def test_means_and_medians_are_those_of_the_curve() -> None:
+    edges = hazard.bin_edges(60.0, 5)
+    log_hazard = torch.log(torch.tensor([[0.1, 0.05, 0.08, 0.02, 0.03], [1e-4] * 5, [0.5] * 5]))
+    days = torch.linspace(0, 60, 60_001)
+    for row in range(2):
+        curve = hazard.survival(log_hazard[row].expand(len(days), 5), days, edges)
+        assert hazard.mean_days(log_hazard, edges)[row].item() == pytest.approx(torch.trapezoid(curve, days).item(), rel=1e-3)
+    median = hazard.median_days(log_hazard, edges, longest=3650)
+    at = hazard.survival(log_hazard[[0, 2]], median[[0, 2]], edges)
+    torch.testing.assert_close(at, torch.full((2,), 0.5))
+    assert median[1].item() == 3650
+
+
+def test_who_is_watched_for_a_while_counts_for_that_while() -> None:
+    """Half of them are watched for a few days only: taken as having stayed away, they would halve the rate."""
+    random = np.random.default_rng(0)
+    came, watched = random.exponential(20, 4000), np.where(random.random(4000) < 0.5, 3, 60)
+    days, seen = torch.tensor(np.minimum(came, watched)).float(), torch.tensor(came <= watched)
+    edges, level = hazard.bin_edges(60.0, 4), Calibration()
+    level.fit(lambda x: hazard.negative_log_likelihood(x, days, seen, edges).mean(), torch.zeros(4000, 4))
+    assert level.shift.exp().item() == pytest.approx(1 / 20, rel=0.05)
+
+
+# Answers
+
+
+def test_what_is_said_of_silence_agrees_with_itself() -> None:
+    model, context, _ = model_and_context()
+    said = model.objectives["dormancy"].predict(context)
+    silence = said["silence_probability"]
+    assert (silence.diff() <= 0).all()
+    torch.testing.assert_close(said["return_probability"], 1 - silence[:, -1])
+    loyal = model.objectives["loyalty"].predict(context)["loyalty"]
+    assert (loyal.diff() <= 0).all()
+
+
+def test_slipping_away_is_silence_for_as_long_as_the_customers_own_gap() -> None:
+    """Two with the same hazard: of who comes weekly, a week of silence is asked; of who came once, the horizon."""
+    log = log_of([[(START + day * DAY, PURCHASE, 2) for day in (0, 7, 14, 21)], [(START + 21 * DAY, PURCHASE, 2)]])
+    model = small_model(LOG)
+    dormancy = objectives(LOG)["dormancy"].requires_grad_(False).eval()
+    assert isinstance(dormancy, Dormancy)
+    dormancy.head.layers[-1].weight.zero_()
+    said = dormancy.predict(model.represent(questions_of(log).ask(*one_each(log, START + 22 * DAY))))
+    rate = 1 / 28
+    torch.testing.assert_close(said["slipping_away"], torch.tensor([math.exp(-7 * rate), math.exp(-28 * rate)]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_spend_is_zero_or_lognormal() -> None:
+    spend = Spend(torch.tensor([-0.5]), torch.tensor([3.0]), torch.tensor([0.8]))
+    random = np.random.default_rng(0)
+    zero = math.exp(-math.exp(-0.5))
+    drawn = np.where(random.random(400_000) < zero, 0.0, random.lognormal(3.0, 0.8, 400_000))
+    assert spend.zero.item() == pytest.approx(zero)
+    assert spend.mean.item() == pytest.approx(drawn.mean(), rel=0.02)
+    for share in (0.2, 0.8):
+        low, high = (bound.item() for bound in spend.interval(share))
+        assert low == pytest.approx(np.quantile(drawn, (1 - share) / 2), abs=0.2)
+        assert high == pytest.approx(np.quantile(drawn, (1 + share) / 2), rel=0.02)
+
+
+def test_quantiles_of_the_normal_distribution() -> None:
+    shares = torch.tensor([0.001, 0.1, 0.5, 0.8, 0.999])
+    torch.testing.assert_close(normal_quantile(shares), torch.special.ndtri(shares), rtol=0, atol=1e-3)
+
+
+def test_the_longer_the_horizon_the_rarer_is_nothing() -> None:
+    _, context, _ = model_and_context()
+    value = objectives(LOG)["value"].requires_grad_(False).eval()
+    assert isinstance(value, Value)
+    zero = [value._over(value.head(context), torch.full_like(context.representation[:, 0], days)).zero for days in (1.0, 7.0, 28.0)]
+    assert (zero[0] > zero[1]).all()
+    assert (zero[1] > zero[2]).all()
+
+
+# Calibration
+
+
+@pytest.mark.parametrize("name", ["dormancy", "value", "loyalty"])
+def test_calibration_lowers_the_loss_and_can_be_learned_twice(name: str) -> None:
+    model, context, labels = model_and_context(horizon_days=20.0)
+    objective = model.objectives[name]
+    loss, count = objective.loss(context, labels[name])
+    objective.calibrate([(context, labels[name])])
+    learned = {key: buffer.clone() for key, buffer in objective.named_buffers()}
+    said, (lower, _) = objective.judge(context, labels[name]), objective.loss(context, labels[name])
+    objective.calibrate([(context, labels[name])])
+    torch.testing.assert_close(dict(objective.named_buffers()), learned, rtol=1e-3, atol=1e-3)
+    if name == "value":
+        assert np.nansum(said["expected"]) == pytest.approx(np.nansum(said["spend"]), rel=1e-4)
+    else:
+        assert (lower / count).item() < (loss / count).item()
+    assert all(scale > 0 for key, scale in learned.items() if key.endswith("scale"))
+
+
+def test_a_calibration_finds_scale_and_shift() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, generator=random)
+    came = (torch.rand(20_000, generator=random) < torch.sigmoid(0.5 * x - 1)).float()
+    calibration = Calibration()
+    calibration.fit(lambda logit: torch.nn.functional.binary_cross_entropy_with_logits(logit, came), x)
+    assert calibration.scale.item() == pytest.approx(0.5, abs=0.06)
+    assert calibration.shift.item() == pytest.approx(-1, abs=0.06)
