@@ -1,5 +1,7 @@
 """Ranking baselines on logs small enough to know the answer, and their choice by validation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers_evaluation import PURCHASE, VIEW, log_of, random_log
@@ -121,3 +123,13 @@ def test_a_question_keeps_each_customers_items_together() -> None:
     question = RankingQuestion(log_of([[]] * 3), np.array([0, 1, 2]), np.array([2, 3, 4, 5, 6]), np.array([0, 2, 3, 5]))
     part = question.take(np.array([2, 0]))
     assert (part.customers.tolist(), part.items.tolist(), part.offsets.tolist()) == ([2, 0], [5, 6, 2, 3], [0, 2, 4])
+
+
+def test_what_was_had_may_be_left_out() -> None:
+    """Then buying again is no question, and the second best is the best."""
+    history = log_of([[(1, 5), (2, 5), (3, 4)], [(1, 4), (2, 5), (40, 3)]])
+    question = RankingQuestion(history, np.array([0]), np.array([3]), np.array([0, 1]))
+    ranker = Popularity.fit(history, window_days=None, **KIND)
+    places = [1 / evaluate_ranker(ranker, replace(question, leave_out_seen=left_out))["mrr"][0] for left_out in (False, True)]
+    assert places == [3, 1]
+    assert list(ranking_baselines(replace(question, leave_out_seen=True), history, seed=0, **KIND)) == ["popularity", "item_to_item"]

@@ -13,7 +13,7 @@ from training.settings import Count, Names, Node, NotNegative, Positive, Seed, S
 # made from the log and the other settings, so that no setting can give them
 MADE = {"facts", "log", "model", "judged_by", "total_steps", "seed"}
 # these say where things lie and how much is shown; the log itself is known by the digest of its store
-WITHOUT_EFFECT = {"force", "out", "store", "trainer.enable_progress_bar"}
+WITHOUT_EFFECT = {"force", "out", "store", "make_store", "trainer.enable_progress_bar"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class TrainSettings:
 
     name: Text
     store: Text
+    make_store: bool
     out: Text
     force: bool
     refit: bool

@@ -9,6 +9,12 @@ import pytorch_lightning as pl
 from training.files import replacing_file
 
 
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The learning curve, a row an epoch; figures that an epoch lacks are left out."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
 class LearningCurve(pl.Callback):
     """Gathers every logged figure at the end of each epoch and writes `path` anew, whole."""
 

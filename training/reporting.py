@@ -1,6 +1,5 @@
 """What a run tells its readers: its results put into the report's words."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from training.build import Parts
+from training.curve import read_curve
 from training.evaluation.compared import Comparison
 from training.evaluation.plots import TimeSpan
 from training.evaluation.report import ReportContents, Story, write_report
@@ -42,12 +42,6 @@ def write_run_report(
         refitted=config.refit,
     )
     write_report(path, contents)
-
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """The learning curve, a row an epoch; figures that an epoch lacks are left out."""
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _spans(parts: Parts) -> list[TimeSpan]:

@@ -12,10 +12,11 @@ import polars as pl
 from omegaconf import DictConfig
 
 from training.build import Parts
+from training.curve import read_curve
 from training.evaluation.compared import Comparison
 from training.evaluation.judging import judge
 from training.evaluation.rivals import Rivals
-from training.evaluation.verdict import verdict_lines
+from training.evaluation.verdict import MODEL, verdict_lines
 from training.files import replacing_file, write_json
 from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
 from training.reporting import write_run_report
@@ -32,6 +33,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     shown = showcase(config, parts, compared)
     write_json(out / SHOWCASE, {"customers": [customer.as_dict() for customer in shown]})
     figures = {section: _without_nan(comparison.figures) for section, comparison in compared.items()}
+    valid = validated(parts, out / CURVE, best_epoch=best_epoch)
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -39,7 +41,8 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         "best_epoch": best_epoch,
         **{section: {} for section in ALWAYS_THERE},
         **{section: figures[section] for section in ALWAYS_THERE if section in figures},
-        "test": figures,
+        "valid": {**valid.get("ranking", {}), **valid},
+        "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
         "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
@@ -59,6 +62,16 @@ def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
         for name, objective in parts.model.objectives.items()
         if not objective.why_not_judged(parts.split)
         for comparison in objective.compare(rivals, customers, evidence[name])
+    }
+
+
+def validated(parts: Parts, curve: Path, *, best_epoch: int) -> dict[str, dict[str, float]]:
+    """What the model reached on validation in the epoch that was chosen: {section: {metric: value}}."""
+    chosen = next(row for row in read_curve(curve) if row["epoch"] == best_epoch)
+    return {
+        objective.section or name: {key.removeprefix(start): value for key, value in chosen.items() if key.startswith(start)}
+        for name, objective in parts.model.objectives.items()
+        for start in [f"validation/{name}_"]
     }
 
 

@@ -8,12 +8,14 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -30,6 +32,7 @@ from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
 from training.files import check_replaceable, replacing_file, write_text, writing_to
 from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD
+from training.preprocess import preprocess
 from training.rehearsal import rehearse
 from training.results import write_results
 from training.sequences.store import SequenceStore
@@ -50,6 +53,8 @@ def run(config: DictConfig) -> Path:
     if "data" not in config:
         raise ConfigError("expected data=LOG or experiment=NAME, received neither; --help lists them")
     check_train_config(config)
+    if config.make_store:
+        make_store(config)
     out, store = Path(config.out), SequenceStore.open(config.store, verify=True)
     if is_finished(config, store, out):
         console.print(f"{out} is finished; force=true trains it anew")
@@ -66,6 +71,14 @@ def run(config: DictConfig) -> Path:
     if trainer.is_global_zero:
         finish(config, parts, out, elapsed)
     return out
+
+
+def make_store(config: DictConfig) -> None:
+    """Make the store that is trained on, unless it is there, as `training.preprocess` does by itself."""
+    inside = nullcontext() if GlobalHydra.instance().is_initialized() else initialize_config_module("conf", version_base="1.3")
+    with inside:
+        settings = compose("preprocess")
+    preprocess(OmegaConf.create({**settings, "data": config.data, "out": config.store}))
 
 
 def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "Elapsed") -> pl.Trainer:

@@ -1,6 +1,6 @@
 """What every ranking baseline is: fitted on a history, then asked for a score of every item for some customers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -35,25 +35,36 @@ class RankingQuestion:
     """Customers at a moment and what they took after it.
 
     history: everything before the moment. customers: positions int64 [n]. items [R], offsets [n + 1]: the relevant item ids of each.
+    leave_out_seen: whether what a customer has had is out of question.
     """
 
     history: History
     customers: np.ndarray
     items: np.ndarray
     offsets: np.ndarray
+    leave_out_seen: bool = False
 
     def take(self, which: np.ndarray) -> "RankingQuestion":
         """The same question about the customers at `which` places of `customers`."""
         index, offsets = sessions.pack(self.offsets, which)
-        return RankingQuestion(self.history, self.customers[which], self.items[index], offsets)
+        return replace(self, customers=self.customers[which], items=self.items[index], offsets=offsets)
 
 
 def evaluate_ranker(ranker: Ranker, question: RankingQuestion, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
     """The ranking metrics of each customer: {metric: float64 [n]}. `chunk` customers are scored at a time."""
     places = np.arange(len(question.customers))
     parts = (question.take(places[start : start + chunk]) for start in range(0, len(places), chunk))
-    chunks = (ScoredChunk(ranker.scores(question.history, part.customers), part.items, part.offsets) for part in parts)
+    chunks = (ScoredChunk(_scores(ranker, part), part.items, part.offsets) for part in parts)
     return ranking_metrics(chunks, num_items=ranker.num_items)
+
+
+def _scores(ranker: Ranker, question: RankingQuestion) -> np.ndarray:
+    scores = ranker.scores(question.history, question.customers)
+    if question.leave_out_seen:
+        scores = scores.copy()  # they may be one row, shown for everybody
+        row, index = events_of(question.history.offsets, question.customers)
+        scores[row, question.history.columns["item"][index]] = -np.inf
+    return scores
 
 
 def events_of(offsets: np.ndarray, customers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

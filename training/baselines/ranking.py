@@ -31,12 +31,14 @@ def ranking_baselines(
     """Each baseline, its variant chosen by NDCG@10 on `validation`, then counted anew on everything before the test: {name: ranker}.
 
     candidates: bool [num_items], what may be recommended. target_events: ids of the events that say what is wanted. Of more than 1,000
-    customers a sample drawn with `seed` chooses.
+    customers a sample drawn with `seed` chooses. Where what was had is left out, nobody buys again.
     """
     question = _sample(validation, seed=seed)
     kind = {"candidates": candidates, "target_events": target_events}
     rankers = {}
     for name, (fit, variants) in VARIANTS.items():
+        if name == "buy_again" and question.leave_out_seen:
+            continue
         quality = [_quality(fit(question.history, **kind, **variant), question) for variant in _shown(variants, name)]
         rankers[name] = fit(test_history, **kind, **variants[int(np.argmax(quality))])
     return rankers

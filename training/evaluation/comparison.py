@@ -1,6 +1,7 @@
 """The model's answers beside every baseline's, on the same customers, the same moments, the same catalogue. The test is read here, once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,23 +18,31 @@ from training.sequences.split import DAY, Split, Window
 
 
 def compare_ranking(
-    rivals: Rivals, customers: np.ndarray, evidence: Mapping[str, np.ndarray], *, kinds: np.ndarray, candidates: np.ndarray
+    rivals: Rivals,
+    customers: np.ndarray,
+    evidence: Mapping[str, np.ndarray],
+    *,
+    kinds: np.ndarray,
+    candidates: np.ndarray,
+    leave_out_seen: bool = False,
 ) -> Comparison:
     """Beside popularity, buy again and item-to-item, for those customers whom something followed.
 
-    customers: positions, rising [n]; evidence: {metric: [n]}; kinds: event ids; candidates: bool [num_items].
+    customers: positions, rising [n]; evidence: {metric: [n]}; kinds: event ids; candidates: bool [num_items]. leave_out_seen: whether what
+    a customer has had is out of question, for everybody.
     """
     log, split, seed = rivals.store, rivals.split, rivals.seed
-    test = ranking_question(log, split.test, kinds)
-    baselines = ranking_baselines(
-        ranking_question(log, split.validation, kinds), test.history, candidates=candidates, target_events=kinds, seed=seed
+    validation, test = (
+        replace(ranking_question(log, window, kinds), leave_out_seen=leave_out_seen) for window in (split.validation, split.test)
     )
+    baselines = ranking_baselines(validation, test.history, candidates=candidates, target_events=kinds, seed=seed)
     place = np.searchsorted(customers, test.customers)
     metrics: dict[str, Mapping[str, np.ndarray]] = {"model": {name: values[place] for name, values in evidence.items()}}
     for name, ranker in track(baselines.items(), description="Asking the ranking baselines"):
         metrics[name] = evaluate_ranker(ranker, test)
     when = f"on {cutoff(split)}" if split.kind == "time" else "right after the last step but one"
-    question = f"Asked {when}: which items will the customer's next basket hold? Items bought before stay in the ranking."
+    had = "are left out" if leave_out_seen else "stay in the ranking"
+    question = f"Asked {when}: which items will the customer's next basket hold? Items had before {had}."
     return of_rankings(question, test.customers, metrics, {name: ranker.settings for name, ranker in baselines.items()}, seed=seed)
 
 

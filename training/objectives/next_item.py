@@ -243,7 +243,9 @@ class NextItem(Objective):
     def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()
         of_all = {metric: values for metric, values in evidence.items() if not metric.startswith(NEW)}
-        comparison = compare_ranking(rivals, customers, of_all, kinds=self.kinds, candidates=candidates)
+        comparison = compare_ranking(
+            rivals, customers, of_all, kinds=self.kinds, candidates=candidates, leave_out_seen=self.leave_out_seen
+        )
         of_new = self.summarise({metric: values for metric, values in evidence.items() if metric.startswith(NEW)})
         return [replace(comparison, figures={**comparison.figures, MODEL: {**comparison.figures[MODEL], **of_new}})]
 

@@ -1,0 +1,49 @@
+"""The recipe for lines of `customer item item …`, from the file to the figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_training import composed
+
+from training.errors import ConfigError
+from training.run import run
+
+NUM_CUSTOMERS, NUM_ITEMS, CIRCLE = 120, 48, 12
+
+
+def write_lines(path: Path) -> Path:
+    """Everybody walks along a circle of items, the same way round."""
+    generator = np.random.default_rng(0)
+    lines = []
+    for customer in range(NUM_CUSTOMERS):
+        circle, start, length = generator.integers(NUM_ITEMS // CIRCLE), generator.integers(CIRCLE), generator.integers(4, 9)
+        lines.append(f"c{customer} " + " ".join(f"i{circle * CIRCLE + (start + step) % CIRCLE}" for step in range(length)))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lines")
+    path = write_lines(folder / "log.txt")
+    small = ["dim=16", "trainer.max_epochs=2", "trainer.enable_progress_bar=false", "seed=3"]
+    where = [f"data.path={path}", f"store={folder / 'store'}", f"out={folder / 'run'}"]
+    return run(composed("train", ["experiment=leave_one_out", *where, *small]))
+
+
+def test_figures(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["seed"] == 3
+    assert summary["seconds"]["train"] > 0
+    for window in ("valid", "test"):
+        assert 0.5 < summary[window]["ndcg@10"] <= summary[window]["hr@10"] <= 1  # the way round is easily seen
+    assert summary["test"]["ndcg@10"] == summary["test"]["ranking"]["model"]["ndcg@10"]
+    assert set(summary["test"]["ranking"]) == {"model", "popularity", "item_to_item"}
+    assert "left out" in (finished / "report.html").read_text()
+
+
+def test_a_path_is_wanted() -> None:
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        run(composed("train", ["experiment=leave_one_out"]))
