@@ -122,7 +122,7 @@ def steps(work: Path) -> set[str]:
 
 def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     log = write_files(tmp_path, some_rows(6_000), num_files=2, ending="parquet")
-    once = contents(preprocess(composed(*arguments(log, tmp_path / "once", AT_ONCE))))
+    once = contents(preprocess(composed(*arguments(log, tmp_path / "once", AT_ONCE, "collection=true"))))
     command = [sys.executable, "-m", "training.preprocess", *arguments(log, tmp_path / "killed", IN_PARTS / 2)]
     generator, work, kept, num_kills = random.Random(1), tmp_path / "killed.work", 0, 0
     while True:

@@ -7,9 +7,10 @@ python -m training.preprocess data=events data.path=my_log.csv out=stores/mine
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -28,11 +29,12 @@ from training.events.append import append
 from training.events.clean import Cleaned, Say, clean_at_once
 from training.events.collection import collect
 from training.events.collection_page import render_collection, sentences
+from training.events.crew import gather_crew
 from training.events.in_parts import clean_in_parts
 from training.events.journal import Journal
-from training.events.parts import fits
+from training.events.parts import fits, need
 from training.events.schema import Log, log_from_config
-from training.events.sources import SourceFile, find_more, find_side_tables, find_sources
+from training.events.sources import SourceFile, find_more, find_side_tables, find_sources, locate
 from training.files import write_json, write_text
 from training.sequences.store import IDENTITIES, VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
@@ -48,7 +50,7 @@ def preprocess(config: DictConfig) -> Path:
     Raises DataError, ConfigError, StoreError or DeviceError for what a user can mend; then nothing is written.
     """
     data = _data(config)
-    log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.name)
+    log, out, engine = log_from_config(data), Path(config.out), choose_engine(config.engine.get("device", config.engine.name))
     check_replaceable(out)
     return (_append if config.append else _make)(config, data, log, out, engine)
 
@@ -63,11 +65,11 @@ def _make(config: DictConfig, data: dict[str, Any], log: Log, out: Path, engine:
             console.print(f"{out}: already done, the sources and settings have not changed (force=true makes it again)")
             return out
         with _work_folder(out) as folder, console.status("") as status:
-            cleaned = _clean(log, files, engine, memory=memory, folder=folder, data=data, say=status.update)
+            cleaned = _clean(log, files, engine, memory=memory, folder=folder, data=data, workers=config.engine, say=status.update)
             meta = {"data": data, "sources": sources.result(), "seconds": round(time.perf_counter() - started, 1)}
             status.update(f"writing {out}")
             _write(out, log, cleaned, meta, collection=config.collection)
-    console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {engine.name})")
+    console.print(f"read {cleaned.num_read:,} rows of {len(files)} files of {log.name} (engine {config.engine.name})")
     _print_outcome(out, log)
     return out
 
@@ -138,18 +140,24 @@ def _is_made(out: Path, data: Any, log: Log, files: list[SourceFile], sources: F
         return sorted(meta["sources"], key=itemgetter("path")) == sorted(sources.result(), key=itemgetter("path"))
 
 
-def _clean(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, folder: Path, data: Any, say: Say) -> Cleaned:
-    """The contents of the store: in one go where that fits into memory, else in parts that lie in `folder` meanwhile."""
-    if fits(files, memory):
+def _clean(
+    log: Log, files: list[SourceFile], engine: Engine, *, memory: int, folder: Path, data: Any, workers: Mapping[str, Any], say: Say
+) -> Cleaned:
+    """The contents of the store: in one go where that fits into memory, else, or by many, in parts that lie in `folder` meanwhile."""
+    if fits(files, memory) and workers["name"] != "dask":
         return clean_at_once(log, files, engine, say=say)
     status = {name: path.stat() for name, path in _all_files(log, files).items()}
-    task = {
-        "data": data,
-        "memory": memory,
-        "files": {name: [of_file.st_size, of_file.st_mtime_ns] for name, of_file in status.items()},
-        "versions": [VERSION, pl.__version__],
-    }
-    return clean_in_parts(log, files, engine, memory=memory, journal=Journal(folder, task), say=say)
+    with gather_crew(workers) as crew:
+        memory = min(memory, -(-need(files) // crew.num_workers))  # work for everyone
+        task = {
+            "data": data,
+            "memory": memory,
+            "files": {name: [of_file.st_size, of_file.st_mtime_ns] for name, of_file in status.items()},
+            "versions": [VERSION, pl.__version__],
+        }
+        # By paths that mean the same wherever a worker runs.
+        log, files = replace(log, path=str(locate(log).resolve())), [replace(file, path=file.path.resolve()) for file in files]
+        return clean_in_parts(log, files, engine, memory=memory, journal=Journal(folder.resolve(), task), crew=crew, say=say)
 
 
 def _write_more(folder: Path, *, cleaned: Cleaned, log: Log, collection: bool) -> None:

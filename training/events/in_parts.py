@@ -4,7 +4,7 @@ Part by part is read and sorted (a run), then partition by partition of customer
 known after the last. Each run and each partition is a step of the journal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from training.engine import Engine
 from training.events.clean import Cleaned, Say, count_reasons
+from training.events.crew import Crew
 from training.events.encode import Encoded, vocabulary_of
 from training.events.filters import choose_events
 from training.events.identity import United, find_identities, open_identities
@@ -33,15 +34,17 @@ from training.sequences.pieces import Pieces
 BROKEN, ROWS, REPEATS, COUNTS, COPY, SEEN = "broken.ipc", "rows", "repeats.npy", "counts.npz", "rows.parquet", "seen.npy"
 
 
-def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, journal: Journal, say: Say) -> Cleaned:
-    """The same contents as `clean_at_once` finds. `memory` in bytes; Raises DataError where files can't be read or no row is usable."""
+def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory: int, journal: Journal, crew: Crew, say: Say) -> Cleaned:
+    """The same contents as `clean_at_once` finds. `memory` of each of the crew, in bytes.
+
+    Raises DataError where files can't be read or no row is usable.
+    """
     reader = Reader(log, fields_of(log, files), engine)
-    files = [_cuttable(file, number, memory, journal, say) for number, file in enumerate(files)]
+    files = _cuttable(files, memory, journal, crew, say)
     identities = journal.step("identities", partial(_save_identities, log, engine)) if log.identity else None
-    parts, runs = parts_of(files, memory), []
-    for number, part in enumerate(parts):
-        say(f"reading part {number + 1} of {len(parts)} of {log.name}")
-        runs.append(journal.step(f"run-{number:05}", partial(make_run, reader, part, identities)))
+    parts = parts_of(files, memory)
+    steps = {f"run-{number:05}": partial(make_run, reader, part, identities) for number, part in enumerate(parts)}
+    runs = crew.do(journal, steps, say=lambda done: say(f"{done} of {len(parts)} parts of {log.name} are read"))
     broken = pl.concat([pl.read_ipc(run / BROKEN) for run in runs])
     filled = [run / ROWS for run in runs if open_run(run / ROWS, {}).num_rows]
     if not filled:
@@ -49,10 +52,9 @@ def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory:
     say("uniting the keys of all parts")
     fields = [name for name in reader.fields if name != CUSTOMER]
     merger = Merger.of(filled, fields=fields, rows_at_a_time=rows_at_a_time(len(fields), memory))
-    partitions = []
-    for number in range(merger.num_partitions):
-        say(f"sorting partition {number + 1} of {merger.num_partitions}")
-        partitions.append(journal.step(f"partition-{number:05}", partial(make_partition, merger, number, log)))
+    shared = crew.share(journal, "merger", merger)
+    steps = {f"partition-{number:05}": partial(make_partition, shared, number, log) for number in range(merger.num_partitions)}
+    partitions = crew.do(journal, steps, say=lambda done: say(f"{done} of {merger.num_partitions} partitions are sorted"))
     again = np.concatenate([np.load(partition / REPEATS) for partition in partitions])
     num_read = broken.height + sum(open_run(run, {}).num_rows for run in filled)
     broken = pl.concat([broken, repeated(pl.Series(again))])
@@ -74,8 +76,9 @@ def make_run(reader: Reader, part: Part, identities: Path | None, folder: Path) 
     save_run(sort_rows(placed), folder / ROWS)
 
 
-def make_partition(merger: Merger, number: int, log: Log, folder: Path) -> None:
+def make_partition(shared: Callable[[], Merger], number: int, log: Log, folder: Path) -> None:
     """Write the rows of a partition without repeats, with sessions, and how often each key occurs: a function of the runs alone."""
+    merger = shared()
     run, again = merger.partition(number), np.zeros(0, dtype=np.int64)
     if not log.keep_exact_repeats:
         run, again = drop_repeats(run)
@@ -165,12 +168,13 @@ def _joined_offsets(offsets: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], *(some[1:] + start for some, start in zip(offsets, starts, strict=False))])
 
 
-def _cuttable(file: SourceFile, number: int, memory: int, journal: Journal, say: Say) -> SourceFile:
-    """The file itself, or with a copy in Parquet where it is a text that must be cut."""
-    if not is_large_text(file, memory):
-        return file
-    say(f"copying {file.name} to Parquet, so that it can be read in parts")
-    return replace(file, copy=journal.step(f"copy-{number:05}", partial(_copy, file)) / COPY)
+def _cuttable(files: list[SourceFile], memory: int, journal: Journal, crew: Crew, say: Say) -> list[SourceFile]:
+    """The files, those with a copy in Parquet that are texts and must be cut."""
+    texts = {number: file for number, file in enumerate(files) if is_large_text(file, memory)}
+    steps = {f"copy-{number:05}": partial(_copy, file) for number, file in texts.items()}
+    copies = crew.do(journal, steps, say=lambda done: say(f"{done} of {len(texts)} texts are copied to Parquet, to be read in parts"))
+    copied = {number: replace(file, copy=copy / COPY) for (number, file), copy in zip(texts.items(), copies, strict=True)}
+    return [copied.get(number, file) for number, file in enumerate(files)]
 
 
 def _copy(file: SourceFile, folder: Path) -> None:

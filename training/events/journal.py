@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from training.files import write_json, writing_to
 
 CONTENTS = "journal.json"
+Make = Callable[[Path], None]
 
 
 class Journal:
@@ -24,17 +26,28 @@ class Journal:
         if not (contents.is_file() and json.loads(contents.read_text()) == task):
             shutil.rmtree(folder, ignore_errors=True)
             write_json(contents, task)
+        for unfinished in folder.glob("*.partial"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
-    def step(self, name: str, make: Callable[[Path], None]) -> Path:
+    def step(self, name: str, make: Make) -> Path:
         """The folder with the outcome of a step; `make` fills it unless that was done before. It is renamed into place when it is whole.
 
+        Several processes may make the same step: the first that finishes counts.
         Raises ConfigError where it can't be written.
         """
-        done, aside = self.folder / name, self.folder / f"{name}.partial"
+        done, aside = self.folder / name, self.folder / f"{name}.{uuid.uuid4().hex}.partial"
         if not done.is_dir():
             with writing_to(aside):
-                shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()
                 make(aside)
-                aside.rename(done)
+                _put(aside, done)
         return done
+
+
+def _put(aside: Path, done: Path) -> None:
+    try:
+        aside.rename(done)
+    except OSError:
+        if not done.is_dir():
+            raise
+        shutil.rmtree(aside)

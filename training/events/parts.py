@@ -25,7 +25,12 @@ class Part:
 
 def fits(files: list[SourceFile], memory: int) -> bool:
     """Whether the work on all files at one time stays below `memory` bytes, as far as can be estimated."""
-    return sum(_need(file) for file in files) <= memory
+    return need(files) <= memory
+
+
+def need(files: list[SourceFile]) -> int:
+    """The estimated bytes that work on all files at one time takes."""
+    return sum(_need(file) for file in files)
 
 
 def parts_of(files: list[SourceFile], memory: int) -> list[Part]:
