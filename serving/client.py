@@ -4,7 +4,7 @@ python -m serving.client --url 127.0.0.1:8000 --events history.json --now 2017-1
 
 with Client("127.0.0.1:8000") as client:
     answer = client.ask({"item": ["A"], "event": ["purchase"], "timestamp": ["2017-11-20"]}, now="2017-12-01")
-    print(answer.items[0], answer.probabilities[0], answer.purchase_probability)
+    print(answer.items[0], answer.probabilities[0], answer["purchase_probability"])
 """
 
 import argparse
@@ -33,20 +33,58 @@ PROTOCOLS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
 _WIRE_TYPES = {"TYPE_STRING": "BYTES", "TYPE_INT64": "INT64", "TYPE_FP32": "FP32"}
 _NOT_THE_CALLERS_FAULT = ("500", "503", "499", "StatusCode.INTERNAL", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
 _NOW = "now"
+_RANKED = ("item", "item_score")  # what top_k cuts
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says about one customer. items: K keys, best first; scores: float32 [K], natural log of each item's probability."""
+    """What a model says about one customer; `answer["value"]` raises RequestError where it says nothing of that.
 
-    items: tuple[str, ...]
-    scores: np.ndarray
-    purchase_probability: float
+    values: by output, a number or a key (text), or where it holds K of them an array or a tuple. terms: what they mean, such as
+    `return_horizon_days`.
+    """
+
+    values: Mapping[str, Any]
+    terms: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """One output's value."""
+        if name not in self.values:
+            raise RequestError(f"expected a model that answers {name}, received one that answers {', '.join(self.values)}; ask another")
+        return self.values[name]
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """K keys of items, best first."""
+        item = self["item"]
+        return (item,) if isinstance(item, str) else item
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float32 [K]: natural logarithm of each item's probability."""
+        return np.atleast_1d(self["item_score"]).astype(np.float32)
 
     @property
     def probabilities(self) -> np.ndarray:
         """float32 [K]: the probability of each item."""
         return np.exp(self.scores)
+
+    @property
+    def purchase_probability(self) -> float:
+        """Of a purchase within `terms["purchase_horizon_days"]`."""
+        return self["purchase_probability"]
+
+    def silence(self, days: float) -> float:
+        """The probability of no purchase in the next `days`, any number up to the last of `terms["silence_days"]`.
+
+        Between two of them the model's hazard is constant, so that this is its own answer, not an approximation.
+        """
+        told = np.atleast_1d(self["silence_probability"]).astype(np.float64)
+        known = np.array([0.0, *self.terms["silence_days"]])
+        if not 0 <= days <= known[-1]:
+            raise RequestError(f"expected from 0 to {known[-1]:g} days, received {days:g}; ask about fewer")
+        logarithms = np.log(np.maximum(told, np.finfo(np.float32).tiny))
+        return float(np.exp(np.interp(days, known, [0.0, *logarithms])))
 
 
 @dataclass(frozen=True)
@@ -56,6 +94,14 @@ class _Field:
     name: str
     wire_type: str
     required: bool
+
+
+@dataclass(frozen=True)
+class _Output:
+    """One output of the served model: `size` values an answer."""
+
+    name: str
+    size: int
 
 
 class Client:
@@ -76,16 +122,21 @@ class Client:
         try:
             with self._translated_errors():
                 self.model = model or self._only_model()
-                self._fields = self._read_fields()
+                config = self._read_config()
         except BaseException:
             self.close()
             raise
+        self._fields = [
+            _Field(entry["name"], _WIRE_TYPES[entry["data_type"]], not entry.get("optional", False)) for entry in config["input"]
+        ]
+        self._outputs = [_Output(entry["name"], int(entry["dims"][0])) for entry in config["output"]]
+        self._terms = {name: json.loads(value["string_value"]) for name, value in config.get("parameters", {}).items()}
 
     def ask(self, events: Events, now: Moment, *, top_k: int | None = None) -> Answer:
-        """What will this customer want next, and will they buy?
+        """What does the model say of this customer at the moment `now`?
 
         events: {field: values} or a list of events, in any order; none at all is a customer without history. A time without a zone
-        is UTC. top_k: how many items to keep of those the model gives. Raises RequestError or ServerError.
+        is UTC. top_k: how many items to keep of those the model gives, if it does. Raises RequestError or ServerError.
         """
         return self._ask(self._connection, events, now, top_k)
 
@@ -135,10 +186,9 @@ class Client:
             raise RequestError(f"expected one model at {self._url}, found {', '.join(names) or 'none'}; name one")
         return names[0]
 
-    def _read_fields(self) -> list[_Field]:
+    def _read_config(self) -> dict[str, Any]:
         config = self._as_json(self._connection.get_model_config, self.model)
-        entries = config.get("config", config)["input"]
-        return [_Field(entry["name"], _WIRE_TYPES[entry["data_type"]], not entry.get("optional", False)) for entry in entries]
+        return config.get("config", config)
 
     def _as_json(self, call: Any, *arguments: str) -> Any:
         return call(*arguments) if self._triton is tritonclient.http else call(*arguments, as_json=True, client_timeout=self._timeout_s)
@@ -148,8 +198,9 @@ class Client:
         options = {} if self._triton is tritonclient.http else {"client_timeout": self._timeout_s}
         with self._translated_errors():
             result = connection.infer(self.model, inputs, **options)
-        items, scores = result.as_numpy("item")[0][:top_k], result.as_numpy("item_score")[0][:top_k]
-        return Answer(tuple(item.decode() for item in items), scores, float(result.as_numpy("purchase_probability")[0, 0]))
+        answers = {output.name: result.as_numpy(output.name)[0] for output in self._outputs}
+        kept = {name: values[:top_k] if name in _RANKED else values for name, values in answers.items()}
+        return Answer({output.name: _plain(kept[output.name], alone=output.size == 1) for output in self._outputs}, self._terms)
 
     def _inputs(self, events: Events, now: Moment) -> list[Any]:
         columns = dict(events) if isinstance(events, Mapping) else as_columns(events)
@@ -200,6 +251,14 @@ def as_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     rows = list(rows)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _plain(values: np.ndarray, *, alone: bool) -> Any:
+    """Keys as texts, numbers as they are; what can only ever be one, without a list around it."""
+    if values.dtype == np.object_:
+        keys = tuple(key.decode() for key in values)
+        return keys[0] if alone else keys
+    return values[0].item() if alone else values
 
 
 def _array(field: _Field, values: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -260,10 +319,14 @@ def read_events(file: Path) -> Events:
 
 def as_document(answer: Answer) -> dict[str, Any]:
     """The answer for a JSON file."""
+    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in answer.values.items()}
+    if not plain.keys() >= set(_RANKED):
+        return plain
+    rest = {name: value for name, value in plain.items() if name not in _RANKED}
     items = [
         {"item": item, "probability": float(probability)} for item, probability in zip(answer.items, answer.probabilities, strict=True)
     ]
-    return {"items": items, "purchase_probability": answer.purchase_probability}
+    return {"items": items, **rest}
 
 
 if __name__ == "__main__":

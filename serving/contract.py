@@ -20,7 +20,12 @@ FORMAT = "revisit-artifact"
 VERSION = 1
 CONTRACT_FILE = "contract.json"
 DTYPES = {"category": "int64", "time": "int64", "number": "float32"}
-OUTPUTS = ("item_id", "item_score", "purchase_probability")
+OUTPUT_DTYPES = ("int64", "float32")
+# every contract has these; what else stands in it are terms
+_ALWAYS = {
+    "format", "version", "name", "created", "model", "checkpoint", "max_events", "tolerance", "inputs", "outputs", "vocabularies", "golden",
+    "versions", "seconds",
+}  # fmt: skip
 TIME = "timestamp"
 ITEM = "item"
 
@@ -42,24 +47,37 @@ class Field:
 
 @dataclass(frozen=True)
 class Output:
-    """One output of the graph. `shape` is in the contract's letters: B requests, K = top_k items."""
+    """One output of the graph: `size` numbers a request. Where it has a vocabulary they are ids, of which callers receive the keys."""
 
     name: str
     dtype: str
-    shape: tuple[str, ...]
+    size: int
     unit: str
+    vocabulary: str
+
+    @property
+    def served_as(self) -> str:
+        """The name by which callers know it."""
+        return self.name.removesuffix("_id") if self.vocabulary else self.name
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it is a probability or the logarithm of one: differences mean the same everywhere. An amount's grow with it."""
+        return "probability" in self.unit
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A checked `contract.json`. Files are paths relative to `path`; `digests` holds the sha256 of each."""
+    """A checked `contract.json`. Files are paths relative to `path`; `digests` holds the sha256 of each.
+
+    terms: what a reader must know beside the outputs, such as `purchase_horizon_days` or, a list, `silence_days`.
+    """
 
     path: Path
     name: str
     created: str
     model: str
     max_events: int
-    top_k: int
     tolerance: float
     fields: tuple[Field, ...]
     outputs: tuple[Output, ...]
@@ -68,7 +86,7 @@ class Contract:
     golden: str
     digests: Mapping[str, str]
     versions: Mapping[str, str]
-    purchase_horizon_days: float
+    terms: Mapping[str, float | list[float]]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -122,16 +140,15 @@ def _contract(path: Path, document: dict[str, Any]) -> Contract:
         created=str(document["created"]),
         model=document["model"]["file"],
         max_events=int(document["max_events"]),
-        top_k=int(document["top_k"]),
         tolerance=float(document["tolerance"]),
         fields=tuple(_field(entry) for entry in document["inputs"]),
-        outputs=tuple(_output(entry) for entry in document["outputs"]),
+        outputs=tuple(_output(entry, document) for entry in document["outputs"]),
         vocabularies={name: entry["file"] for name, entry in vocabularies.items()},
         vocabulary_sizes={name: int(entry["size"]) for name, entry in vocabularies.items()},
         golden=document["golden"]["file"],
         digests={_inside(entry["file"]): entry["sha256"] for entry in named},
         versions=document["versions"],
-        purchase_horizon_days=float(document["purchase_horizon_days"]),
+        terms={name: _term(value) for name, value in document.items() if name not in _ALWAYS},
     )
 
 
@@ -151,9 +168,17 @@ def _field(entry: dict[str, Any]) -> Field:
     )
 
 
-def _output(entry: dict[str, Any]) -> Output:
-    shape = tuple(str(size) for size in entry["shape"])
-    return Output(name=entry["name"], dtype=entry["dtype"], shape=shape, unit=entry.get("unit") or "")
+def _output(entry: dict[str, Any], document: dict[str, Any]) -> Output:
+    name, dtype, vocabulary = entry["name"], entry["dtype"], entry.get("vocabulary") or ""
+    wanted = ("int64",) if vocabulary else OUTPUT_DTYPES
+    if dtype not in wanted:
+        raise ArtifactError(f"expected output {name!r} to be {' or '.join(wanted)}, received {dtype!r}; export the run again")
+    sizes = [int(document["top_k"] if size == "K" else size) for size in entry["shape"][1:]]
+    return Output(name=name, dtype=dtype, size=math.prod(sizes), unit=entry.get("unit") or "", vocabulary=vocabulary)
+
+
+def _term(value: Any) -> float | list[float]:
+    return [float(number) for number in value] if isinstance(value, list) else float(value)
 
 
 def _inside(file: str) -> str:
@@ -169,11 +194,15 @@ def _check_fields(contract: Contract) -> None:
         raise ArtifactError(
             f"expected exactly one time input {TIME!r} in {contract.path / CONTRACT_FILE}, received {times}; export the run again"
         )
-    unknown = {field.vocabulary for field in contract.fields if field.vocabulary} | {ITEM}
-    if missing := sorted(unknown - set(contract.vocabularies)):
+    named = {field.vocabulary for field in contract.fields} | {output.vocabulary for output in contract.outputs}
+    if missing := sorted(named - {""} - set(contract.vocabularies)):
         raise ArtifactError(f"expected a vocabulary for {', '.join(missing)} in {contract.path / CONTRACT_FILE}; export the run again")
-    if missing := sorted(set(OUTPUTS) - {output.name for output in contract.outputs}):
-        raise ArtifactError(f"expected output {', '.join(missing)} in {contract.path / CONTRACT_FILE}; export the run again")
+    served = [output.served_as for output in contract.outputs]
+    if not served or len(set(served)) < len(served):
+        raise ArtifactError(
+            f"expected one output or more, each of its own name, in {contract.path / CONTRACT_FILE}, received {served}; "
+            "export the run again"
+        )
 
 
 def _check_files(contract: Contract, *, verify: bool) -> None:

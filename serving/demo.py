@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from serving.cli import command
@@ -49,9 +50,8 @@ class Served:
     @property
     def protocols_agree(self) -> bool:
         """Whether HTTP and gRPC gave the same bits."""
-        http, grpc = self.answers["http"], self.answers["grpc"]
-        same_items = http.items == grpc.items and http.scores.tobytes() == grpc.scores.tobytes()
-        return same_items and http.purchase_probability == grpc.purchase_probability
+        http, grpc = self.answers["http"].values, self.answers["grpc"].values
+        return http.keys() == grpc.keys() and all(np.array_equal(http[name], grpc[name]) for name in http)
 
 
 def demonstrate(run: Path, *, environment: Path | None = None) -> Served:

@@ -1,4 +1,4 @@
-"""Raw histories in, the graph's inputs out; item ids in, item keys out.
+"""Raw histories in, the graph's inputs out; ids in, keys out.
 
     encoder = Encoder(contract)
     inputs = encoder.batch([encoder.history({"item": ["A"], "event": ["view"], "timestamp": [now - 1]}, now)])
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from serving.contract import ITEM, TIME, Contract, Field
+from serving.contract import TIME, Contract, Field, Output
 from serving.errors import ArtifactError, RequestError
 
 MISSING = 0
@@ -53,7 +53,7 @@ class Encoder:
         self._max_events = contract.max_events
         keys = {name: _read_keys(contract, name) for name in contract.vocabularies}
         self._ids = {name: _Ids(keys[name]) for name in {field.vocabulary for field in contract.fields if field.vocabulary}}
-        self._item_keys = np.array(keys[ITEM], dtype=object)
+        self._keys = {name: np.array(keys[name], dtype=object) for name in {output.vocabulary for output in contract.outputs} if name}
 
     def history(self, events: Mapping[str, Sequence | np.ndarray | None], now: Any) -> History:
         """Check one request and keep what the graph will see of it.
@@ -76,9 +76,9 @@ class Encoder:
         inputs = {name: np.concatenate([history.columns[name] for history in histories]) for name in self._fields}
         return {**inputs, "offsets": offsets, "now": np.array([history.now for history in histories], dtype=np.int64)}
 
-    def items(self, item_ids: np.ndarray) -> np.ndarray:
-        """The keys (bytes, UTF-8) of item ids, in the same shape."""
-        return self._item_keys[item_ids]
+    def decoded(self, output: Output, answers: np.ndarray) -> np.ndarray:
+        """What callers receive of an output: the keys (bytes, UTF-8) of ids, numbers as they are. In the same shape."""
+        return self._keys[output.vocabulary][answers] if output.vocabulary else answers
 
     def _known(self, name: str) -> Field:
         if name not in self._fields:

@@ -2,9 +2,10 @@
 
     parity = prove(predictor, contract)
 
-`golden.json` holds raw events and torch's answers. Scores must agree within the contract's tolerance, place by place. Items must be
-the same ones; two items may stand in each other's place only where the recorded scores of neighbours differ by 1e-6 or less: there
-float noise decides the order, and either order is right.
+`golden.json` holds raw events and torch's answers. Numbers must agree within the contract's tolerance, place by place: probabilities and
+their logarithms as they are, amounts above one in proportion, since that is how rounding grows. Keys must be the same ones; where they are
+ranked (`item` by `item_score`) two may stand in each other's place only where the recorded scores of neighbours differ by 1e-6 or less:
+there float noise decides the order, and either order is right.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.contract import Contract
+from serving.contract import Contract, Output
 from serving.errors import ArtifactError, ParityError, RequestError
 from serving.predictor import Answers, Predictor
 
@@ -58,32 +59,47 @@ def _read_cases(contract: Contract) -> list[dict[str, Any]]:
 
 
 def _compare(contract: Contract, case: Mapping[str, Any], answers: Answers, row: int) -> tuple[float, bool]:
-    """The largest difference of a score or the purchase probability, and whether the items are equal.
+    """The largest difference of a number, and whether all keys are equal. Raises ParityError if either can't be accepted."""
+    recorded, difference, equal = case["answer"], 0.0, True
+    for output in contract.outputs:
+        expected, received = _flat(recorded[output.served_as]), np.atleast_1d(answers[output.served_as][row]).tolist()
+        if len(expected) != len(received):
+            raise ParityError(
+                f"expected {len(expected)} values of {output.served_as} in golden case {case['name']!r}, received {len(received)}; "
+                "export the run again"
+            )
+        if not output.vocabulary:
+            difference = max(difference, _accepted_difference(contract, case, output, expected, received))
+        else:
+            keys, scores = [key.encode() for key in expected], recorded.get(f"{output.served_as}_score")
+            if keys != received and (scores is None or not same_up_to_ties(keys, received, np.array(scores))):
+                raise ParityError(
+                    f"expected the recorded {output.served_as} of golden case {case['name']!r}, received others; export the run again"
+                )
+            equal &= keys == received
+    return difference, equal
 
-    Raises ParityError if either can't be accepted.
-    """
-    recorded = np.array([*case["answer"]["item_score"], case["answer"]["purchase_probability"]], dtype=np.float64)
-    received = np.array([*answers.scores[row], answers.purchase_probability[row]], dtype=np.float64)
-    if recorded.shape != received.shape:
-        raise ParityError(
-            f"expected {len(recorded) - 1} items in golden case {case['name']!r}, received {len(received) - 1}; export the run again"
-        )
-    difference = _largest_difference(recorded, received)
+
+def _accepted_difference(contract: Contract, case: Mapping[str, Any], output: Output, recorded: list, received: list) -> float:
+    in_proportion = output.dtype == "float32" and not output.is_bounded
+    difference = _largest_difference(np.array(recorded, np.float64), np.array(received, np.float64), in_proportion=in_proportion)
     if not difference <= contract.tolerance:
         raise ParityError(
-            f"expected the recorded scores of golden case {case['name']!r} within {contract.tolerance:g}, "
+            f"expected the recorded {output.served_as} of golden case {case['name']!r} within {contract.tolerance:g}, "
             f"received a difference of {difference:g}; export the run again"
         )
-    recorded_items, items = [key.encode() for key in case["answer"]["item"]], answers.items[row].tolist()
-    if not same_up_to_ties(recorded_items, items, recorded[:-1]):
-        raise ParityError(f"expected the recorded items of golden case {case['name']!r}, received others; export the run again")
-    return difference, recorded_items == items
+    return difference
 
 
-def _largest_difference(recorded: np.ndarray, received: np.ndarray) -> float:
+def _flat(answer: Any) -> list[Any]:
+    return np.array(answer, dtype=object).reshape(-1).tolist()
+
+
+def _largest_difference(recorded: np.ndarray, received: np.ndarray, *, in_proportion: bool) -> float:
     """Equal infinities differ by nothing; a NaN on one side makes the difference NaN, which no tolerance accepts."""
     differing = recorded != received
-    return float(np.max(np.abs(recorded[differing] - received[differing]), initial=0.0))
+    size = np.maximum(np.abs(recorded[differing]), 1.0) if in_proportion else 1.0
+    return float(np.max(np.abs(recorded[differing] - received[differing]) / size, initial=0.0))
 
 
 def same_up_to_ties(recorded: list[bytes], received: list[bytes], scores: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""An artifact that answers: encode the histories, run the graph once for all of them, decode the items.
+"""An artifact that answers: encode the histories, run the graph once for all of them, turn ids into keys.
 
     predictor = Predictor(read_contract("runs/demo/artifact"))
     answers = predictor.answer([predictor.encoder.history(events, now)])
@@ -8,7 +8,6 @@ The Triton model and the proof of an artifact both answer through this class.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,24 +16,15 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-from serving.contract import OUTPUTS, Contract
+from serving.contract import Contract
 from serving.encode import Encoder, History
 from serving.errors import ArtifactError
 
 _ERRORS_ONLY = 3
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Answers to B histories with K items each.
-
-    items: object [B, K], keys as bytes, best first; scores: float32 [B, K], natural log of a probability;
-    purchase_probability: float32 [B].
-    """
-
-    items: np.ndarray
-    scores: np.ndarray
-    purchase_probability: np.ndarray
+# What callers know it by, to the answers to B histories: [B] or, where one holds K numbers or keys (bytes), [B, K].
+Answers = dict[str, np.ndarray]
 
 
 class Predictor:
@@ -43,20 +33,24 @@ class Predictor:
     def __init__(self, contract: Contract, *, num_threads: int | None = None, cuda_device: int | None = None) -> None:
         """`num_threads` is None for all cores; `cuda_device` is used if this ONNX Runtime has CUDA (`device` tells), else the CPU is.
 
-        Raises ArtifactError if the graph can't be read or doesn't take the contract's inputs.
+        Raises ArtifactError if the graph can't be read or hasn't the contract's inputs and outputs.
         """
         self.encoder = Encoder(contract)
+        self._outputs = contract.outputs
         self._session = _session(contract, num_threads=num_threads or num_cores(), cuda_device=cuda_device)
         self.device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         expected = {field.name for field in contract.fields} | {"offsets", "now"}
         received = {entry.name for entry in self._session.get_inputs()}
         if expected != received:
             raise ArtifactError(f"expected a graph with inputs {sorted(expected)}, received {sorted(received)}; export the run again")
+        answered = {entry.name for entry in self._session.get_outputs()}
+        if missing := sorted({output.name for output in contract.outputs} - answered):
+            raise ArtifactError(f"expected a graph that answers {', '.join(missing)}, received {sorted(answered)}; export the run again")
 
     def answer(self, histories: Sequence[History]) -> Answers:
         """Answer B >= 1 histories in one run of the graph."""
-        item_ids, scores, purchase_probability = self._session.run(list(OUTPUTS), self.encoder.batch(histories))
-        return Answers(self.encoder.items(item_ids), scores, purchase_probability)
+        arrays = self._session.run([output.name for output in self._outputs], self.encoder.batch(histories))
+        return {output.served_as: self.encoder.decoded(output, array) for output, array in zip(self._outputs, arrays, strict=True)}
 
 
 def num_cores() -> int:

@@ -47,6 +47,14 @@ def small_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def outcomes_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that answers when, how much and how loyal, and recommends nothing. Made once: to be read, not changed."""
+    from helpers_training import make_run
+
+    return make_run(small_store, tmp_path_factory.mktemp("runs") / "outcomes", "objective=[dormancy,value,loyalty]", "max_events=60")
+
+
+@pytest.fixture(scope="session")
 def small_artifact(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That run's artifact. Made once: to be read, not changed."""
     from helpers_training import composed

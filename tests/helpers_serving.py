@@ -35,6 +35,7 @@ OUTPUTS: list[dict[str, Any]] = [
     {"name": "item_score", "dtype": "float32", "shape": ["B", "K"], "unit": "natural log of a probability"},
     {"name": "purchase_probability", "dtype": "float32", "shape": ["B"], "unit": "probability"},
 ]
+TERMS: dict[str, Any] = {"top_k": TOP_K, "purchase_horizon_days": 7}
 DIM = 4
 _random = np.random.default_rng(7)
 EMBEDDINGS = _random.normal(size=(len(VOCABULARIES["item"]), DIM))
@@ -64,7 +65,7 @@ def write_toy_artifact(path: Path, **changes: Any) -> Path:
     return path
 
 
-def write_contract(path: Path, **changes: Any) -> None:
+def write_contract(path: Path, *, terms: dict[str, Any] = TERMS, **changes: Any) -> None:
     """contract.json with the digests of the files that lie in `path` now."""
     contract = {
         "format": "revisit-artifact",
@@ -73,14 +74,13 @@ def write_contract(path: Path, **changes: Any) -> None:
         "created": "2026-01-01T00:00:00Z",
         "model": _entry(path, "model.onnx"),
         "max_events": MAX_EVENTS,
-        "top_k": TOP_K,
         "tolerance": 1e-4,
         "inputs": FIELDS,
         "outputs": OUTPUTS,
         "vocabularies": {name: _entry(path, f"vocabulary/{name}.parquet") | {"size": len(keys)} for name, keys in VOCABULARIES.items()},
         "golden": _entry(path, "golden.json"),
         "versions": {"onnx": onnx.__version__},
-        "purchase_horizon_days": 7,
+        **terms,
     }
     (path / "contract.json").write_text(json.dumps(contract | changes))
 

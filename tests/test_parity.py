@@ -79,7 +79,7 @@ def torch_says(parts: Parts, log: object, customers: np.ndarray, now: np.ndarray
 def onnx_says(predictor: Predictor, requests: Sequence[tuple[Events, int]]) -> list[Reply]:
     """ONNX Runtime's answers to requests that arrive together."""
     answers = predictor.answer([predictor.encoder.history(events, now) for events, now in requests])
-    rows = zip(answers.items, answers.scores, answers.purchase_probability, strict=True)
+    rows = zip(answers["item"], answers["item_score"], answers["purchase_probability"], strict=True)
     return [Reply([key.decode() for key in items], scores, float(probability)) for items, scores, probability in rows]
 
 

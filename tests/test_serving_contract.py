@@ -12,9 +12,15 @@ from serving.errors import ArtifactError
 
 def test_a_contract_is_read_with_its_types(tmp_path: Path) -> None:
     contract = read_contract(write_toy_artifact(tmp_path / "artifact"))
-    assert (contract.name, contract.max_events, contract.top_k, contract.tolerance) == ("toy", MAX_EVENTS, TOP_K, 1e-4)
+    assert (contract.name, contract.max_events, contract.tolerance) == ("toy", MAX_EVENTS, 1e-4)
     assert [(field.name, field.kind, field.required) for field in contract.fields] == [
         (entry["name"], entry["kind"], entry["required"]) for entry in FIELDS
+    ]
+    assert contract.terms == {"top_k": TOP_K, "purchase_horizon_days": 7}
+    assert [(output.served_as, output.size) for output in contract.outputs] == [
+        ("item", TOP_K),
+        ("item_score", TOP_K),
+        ("purchase_probability", 1),
     ]
     assert set(contract.files) == {"contract.json", "model.onnx", "golden.json", "vocabulary/item.parquet", "vocabulary/event.parquet"}
 
@@ -27,7 +33,12 @@ def test_a_contract_is_read_with_its_types(tmp_path: Path) -> None:
         ({"inputs": [*FIELDS, {"name": "now", "kind": "time", "dtype": "int64", "required": True}]}, "exactly one time input 'timestamp'"),
         ({"inputs": [{**FIELDS[0], "dtype": "int32"}]}, "received kind 'category' with dtype 'int32'"),
         ({"inputs": [*FIELDS, {**FIELDS[0], "name": "brand", "vocabulary": "brand"}]}, "expected a vocabulary for brand"),
-        ({"outputs": OUTPUTS[:2]}, "expected output purchase_probability"),
+        ({"outputs": []}, "expected one output or more, each of its own name"),
+        ({"outputs": [*OUTPUTS, {**OUTPUTS[0], "name": "item"}]}, r"received \['item', 'item_score', 'purchase_probability', 'item'\]"),
+        ({"outputs": [{**OUTPUTS[0], "vocabulary": "colour"}]}, "expected a vocabulary for colour"),
+        ({"outputs": [{**OUTPUTS[0], "dtype": "float32"}]}, "expected output 'item_id' to be int64, received 'float32'"),
+        ({"outputs": [{**OUTPUTS[2], "dtype": "bool"}]}, "expected output 'purchase_probability' to be int64 or float32, received 'bool'"),
+        ({"purchase_horizon_days": "soon"}, "could not convert string to float"),
         ({"golden": {"file": "../golden.json", "sha256": ""}}, "expected files inside the artifact, received '../golden.json'"),
         ({"golden": {"file": "/etc/passwd", "sha256": ""}}, "expected files inside the artifact, received '/etc/passwd'"),
         ({"max_events": "many"}, "invalid literal"),

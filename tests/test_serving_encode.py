@@ -101,9 +101,9 @@ def test_one_run_of_the_graph_answers_many_as_it_answers_each(contract: Contract
     answers = predictor.answer([predictor.encoder.history(events, NOW) for events in questions])
     for row, events in enumerate(questions):
         expected = expected_answer(events, NOW)
-        assert [key.decode() for key in answers.items[row]] == expected["item"]
-        np.testing.assert_allclose(answers.scores[row], expected["item_score"], atol=1e-5)
-        np.testing.assert_allclose(answers.purchase_probability[row], expected["purchase_probability"], atol=1e-6)
+        assert [key.decode() for key in answers["item"][row]] == expected["item"]
+        np.testing.assert_allclose(answers["item_score"][row], expected["item_score"], atol=1e-5)
+        np.testing.assert_allclose(answers["purchase_probability"][row], expected["purchase_probability"], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ from training.sequences.store import SequenceStore
 FORMAT, VERSION = "revisit-artifact", 1
 UNITS = {"category": "key of the vocabulary", "time": "microseconds since 1970-01-01T00:00:00Z", "number": "as in the log"}
 REQUIRED = ("item", "event", "timestamp")
-SERVED = ("item_id", "item_score", "purchase_probability")  # what serving passes on to callers
 
 console = Console(soft_wrap=True)
 
@@ -58,7 +57,7 @@ def export(config: DictConfig) -> Path:
         console.print(f"{out} is of this checkpoint already; force=true exports it anew")
         return out
     started = time.perf_counter()
-    parts = _parts(checkpoint, store, run)
+    parts = _parts(checkpoint, store)
     with replacing_folder(out) as aside:
         (aside / "vocabulary").mkdir()
         for field, vocabulary in parts.store.vocabularies.items():
@@ -78,26 +77,20 @@ def export(config: DictConfig) -> Path:
 def load_run(run: Path) -> Parts:
     """A run's model with its best weights, and the store it was trained on, with the events of days that were added to it since.
 
-    Raises ArtifactError where the checkpoint can't be read or the model can't be served, StoreError where the store is another by now.
+    Raises ArtifactError where the checkpoint can't be read, StoreError where the store is another by now.
     """
     checkpoint = read_checkpoint(answering(run))
-    return _parts(checkpoint, _store(checkpoint, run), run)
+    return _parts(checkpoint, _store(checkpoint, run))
 
 
 def _store(checkpoint: dict[str, Any], run: Path) -> SequenceStore:
     return as_trained(checkpoint, SequenceStore.open(checkpoint["config"]["store"], verify=True), run=run)
 
 
-def _parts(checkpoint: dict[str, Any], store: SequenceStore, run: Path) -> Parts:
+def _parts(checkpoint: dict[str, Any], store: SequenceStore) -> Parts:
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
     parts = build(settings, store, refit=bool(settings.get("refit")))
-    answers = {output.name for output in _outputs(parts)}
-    if missing := [name for name in SERVED if name not in answers]:
-        raise ArtifactError(
-            f"expected a model with the objectives next_item and intent in {run}, found one that does not answer {', '.join(missing)}; "
-            "train it with both"
-        )
     parts.module.load_state_dict(checkpoint["state_dict"])
     parts.model.eval()
     return parts

@@ -33,8 +33,8 @@ def linear_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, *, negligible: flo
     return _normaliser(x, weight.to(x.dtype), bias, nothing, nothing.clone(), negligible, path)
 
 
-def weighted_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_q row_weight_q · log Σ_v exp(x_q · weight_v + bias_v), a scalar, and the logarithms, [Q], as constants; float32 at least.
+def weighted_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> Tensor:
+    """Σ_q row_weight_q · log Σ_v exp(x_q · weight_v + bias_v), a scalar, float32 at least.
 
     As linear_logsumexp, and a quarter cheaper on a CPU: since it is known how much each row counts, the gradients are made together with
     the value. row_weight [Q] is a constant: no gradient reaches it.
@@ -46,9 +46,8 @@ def weighted_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tens
     row_weight = row_weight.detach()
     learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, bias))
     if dispatch.choose("linear_cross_entropy", x) == "blocked" and learns and one_pass.suits(weight.shape[0]):
-        return _total(x, weight.to(x.dtype), bias, row_weight)[:2]
-    normaliser = linear_logsumexp(x, weight, bias)
-    return (row_weight * normaliser).sum(), normaliser.detach()
+        return _total(x, weight.to(x.dtype), bias, row_weight)[0]
+    return (row_weight * linear_logsumexp(x, weight, bias)).sum()
 
 
 def linear_cross_entropy(
@@ -76,7 +75,7 @@ def linear_cross_entropy(
     of_target = _dot(x, F.embedding(target, weight)) + bias[target]
     if reduction == "none":
         return linear_logsumexp(x, weight, bias, negligible=negligible) - of_target
-    total = weighted_logsumexp(x, weight, bias, torch.ones_like(of_target))[0] - of_target.sum()
+    total = weighted_logsumexp(x, weight, bias, torch.ones_like(of_target)) - of_target.sum()
     return total / x.shape[0] if reduction == "mean" else total
 
 
@@ -185,20 +184,20 @@ _normaliser.register_autograd(_pull, setup_context=_save)
 
 
 @torch.library.custom_op("revisit::weighted_logsumexp", mutates_args=())
-def _total(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The weighted sum, what was summed, and the sum's gradients of x, weight and bias."""
+def _total(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The weighted sum, and its gradients of x, weight and bias."""
     return one_pass.total_with_gradients(x, weight, bias, row_weight)
 
 
 @_total.register_fake
 def _(x, weight, bias, row_weight):  # type: ignore[no-untyped-def]
     gradients = (torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, weight, bias))
-    return x.new_empty((), dtype=reference.wide(x)), x.new_empty(x.shape[:1], dtype=reference.wide(x)), *gradients
+    return x.new_empty((), dtype=reference.wide(x)), *gradients
 
 
 def _keep_gradients(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[2:])
+    ctx.save_for_backward(*output[1:])
 
 
 def _scale(ctx, grad, *_):  # type: ignore[no-untyped-def]

@@ -18,17 +18,17 @@ def suits(num_items: int) -> bool:
     return LOGITS // num_items >= LEAST_ROWS
 
 
-def total_with_gradients(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Σ_q row_weight_q · log Σ_v exp(x_q · weight_v + bias_v), the logarithms [Q], and the sum's gradients of x, weight and bias."""
+def total_with_gradients(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σ_q row_weight_q · log Σ_v exp(x_q · weight_v + bias_v), and its gradients of x, weight and bias."""
     kept = items_kept(bias)
     if len(kept) < len(bias):
-        total, normaliser, grad_x, of_weight, of_bias = total_with_gradients(x, weight[kept], bias[kept], row_weight)
-        return total, normaliser, grad_x, spread(of_weight, kept, len(bias)), spread(of_bias, kept, len(bias))
+        total, grad_x, of_weight, of_bias = total_with_gradients(x, weight[kept], bias[kept], row_weight)
+        return total, grad_x, spread(of_weight, kept, len(bias)), spread(of_bias, kept, len(bias))
     highest, are_close = highest_logit(x, weight, bias)
     x_QK = columns(x, 1.0)
     rows_QK, items_KV = columns(x, 1.0, -highest), (columns(weight, bias, 1.0) * LOG2_E).T.contiguous()
     flat, wide_weight = weight.to(x_QK.dtype).contiguous(), row_weight.to(x_QK.dtype)
-    normaliser, grad_x, grad_items = torch.empty_like(highest), torch.zeros_like(x_QK[:, :-1]), torch.zeros_like(items_KV[:-1])
+    total, grad_x, grad_items = x_QK.new_zeros(()), torch.zeros_like(x_QK[:, :-1]), torch.zeros_like(items_KV[:-1])
     height = max(LEAST_ROWS, LOGITS // max(1, len(weight)))
     buffer = x_QK.new_empty(min(height, len(x)) * len(weight))
     for rows in (slice(first, first + height) for first in range(0, len(x), height)):
@@ -41,8 +41,8 @@ def total_with_gradients(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Te
             top = top + above
         summed = logit.exp2_().sum(1)
         share = wide_weight[rows] / summed
-        normaliser[rows] = (top + summed.log2()) / LOG2_E
+        total += (wide_weight[rows] * (top + summed.log2())).sum() / LOG2_E
         torch.mm(logit, flat, out=grad_x[rows]).mul_(share[:, None])
         grad_items.addmm_((x_QK[rows] * share[:, None]).T, logit)
     grad_weight = grad_items[:-1].T.to(weight.dtype).contiguous()
-    return wide_weight @ normaliser, normaliser, grad_x.to(x.dtype), grad_weight, grad_items[-1].to(bias.dtype, copy=True)
+    return total, grad_x.to(x.dtype), grad_weight, grad_items[-1].to(bias.dtype, copy=True)

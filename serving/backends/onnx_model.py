@@ -65,14 +65,8 @@ def read_request(request: Any, contract: Contract) -> tuple[dict[str, np.ndarray
 
 
 def response(answers: Answers, row: int) -> Any:
-    """One caller's share of the answers: shapes [1, K], [1, K], [1, 1]."""
-    return pb_utils.InferenceResponse(
-        [
-            pb_utils.Tensor("item", answers.items[row : row + 1]),
-            pb_utils.Tensor("item_score", answers.scores[row : row + 1]),
-            pb_utils.Tensor("purchase_probability", answers.purchase_probability[row : row + 1, None]),
-        ]
-    )
+    """One caller's share of the answers: [1, K] each."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values[row : row + 1].reshape(1, -1)) for name, values in answers.items()])
 
 
 def _one_row(name: str, array: np.ndarray) -> np.ndarray:
