@@ -1,4 +1,4 @@
-"""The recipe for lines of `customer item item …`, from the file to the figures."""
+"""The recipe for lines of `customer item item …`, from the file to the figures and to an artifact."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from helpers_training import composed
 
 from training.errors import ConfigError
+from training.export import export
 from training.run import run
 
 NUM_CUSTOMERS, NUM_ITEMS, CIRCLE = 120, 48, 12
@@ -42,6 +43,16 @@ def test_figures(finished: Path) -> None:
     assert summary["test"]["ndcg@10"] == summary["test"]["ranking"]["model"]["ndcg@10"]
     assert set(summary["test"]["ranking"]) == {"model", "popularity", "item_to_item"}
     assert "left out" in (finished / "report.html").read_text()
+
+
+def test_exported_answers_agree(finished: Path) -> None:
+    """Neighbours, and what is left out, are in the graph; export itself refuses one that answers otherwise than torch."""
+    artifact = export(composed("export", [f"run={finished}"]))
+    cases = json.loads((artifact / "golden.json").read_text())
+    assert len(cases) > 20
+    for case in cases:
+        assert len(case["answer"]["item"]) == 10
+        assert not {*case["events"]["item"]} & {*case["answer"]["item"]}
 
 
 def test_a_path_is_wanted() -> None:

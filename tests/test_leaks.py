@@ -38,9 +38,10 @@ from training.baselines.item_to_item import ItemToItem
 from training.baselines.popularity import Popularity
 from training.evaluation.comparison import ranking_question
 from training.models import rows
-from training.models.features import Grouping, Tokens
+from training.models.grouping import Grouping
 from training.models.model import SequenceModel
 from training.models.rhythm import Rhythm
+from training.models.tokens import Tokens
 from training.sequences.batch import Batch
 from training.sequences.datamodule import TrainingBatches, WindowBatches
 from training.sequences.future import Future

@@ -144,7 +144,12 @@ OTHER_MODELS = [
     ["encoder=hstu"],
     ["encoder=bsarec"],
     ["encoder=gru4rec"],
-    ["objectives.next_item.repeat=false", "objectives.next_item.neighbours=true", "objectives.next_item.leave_out_seen=true"],
+    [
+        "knows_times=false",
+        "objectives.next_item.repeat=false",
+        "objectives.next_item.neighbours=true",
+        "objectives.next_item.leave_out_seen=true",
+    ],
     ["item_tower=true", "objectives.next_item.normalise=true", "objectives.next_item.temperature=0.1"],
 ]
 

@@ -55,6 +55,7 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         dim=config.dim,
         dropout=config.dropout,
         facts=facts,
+        knows_times=config.get("knows_times", True),
         sparse_items=any(objective.sees_a_sample for objective in objectives.values()),
     )
     model = SequenceModel(features, instantiate(config.encoder), objectives)

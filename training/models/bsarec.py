@@ -14,8 +14,8 @@ from kernels import ragged
 from kernels.gap_bias import GapTables
 from training.models import sasrec
 from training.models.encoder import Encoder
-from training.models.features import Tokens
 from training.models.rows import Rows, Stack
+from training.models.tokens import Tokens
 from training.settings import Chance, Count, Share
 
 

@@ -4,7 +4,7 @@ import abc
 
 from torch import Tensor, nn
 
-from training.models.features import Tokens
+from training.models.tokens import Tokens
 
 
 class Encoder(nn.Module, abc.ABC):

@@ -8,22 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kernels import ragged
 from training.models import clock
 from training.models.facts import Facts
 from training.models.grouping import Grouping, group
 from training.models.item_tower import ItemTower
 from training.models.items import Items
 from training.models.rhythm import RHYTHM_SIZE, Rhythm
+from training.models.tokens import Tokens, past_of_questions
 from training.sequences.batch import Batch
 
-
-@dataclass
-class Tokens:
-    """x [N, D], time µs [N], offsets [B + 1] by customer."""
-
-    x: Tensor
-    time: Tensor
-    offsets: Tensor
+ONE_KEY = 3  # the size of a vocabulary with one key beside the reserved two: what always says the same says nothing
 
 
 @dataclass
@@ -37,7 +32,11 @@ class Embedded:
 
 
 class Features(nn.Module):
-    """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment. sparse_items: see `Items`."""
+    """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment. sparse_items: see `Items`.
+
+    knows_times: whether the log tells when things happened. Where it tells only their order, steps are what was in them, and a question
+    starts from the latest of them, as in SASRec, instead of from the customer's rhythm.
+    """
 
     def __init__(
         self,
@@ -49,13 +48,15 @@ class Features(nn.Module):
         dropout: float,
         facts: Facts,
         sparse_items: bool = False,
+        knows_times: bool = True,
     ) -> None:
         super().__init__()
-        self.numbers = numbers
+        self.numbers, self.knows_times = numbers, knows_times
         self.embeddings = nn.ModuleDict(
             {
                 field: Items(facts.sizes[field], dim, sparse=sparse_items) if field == "item" else nn.Embedding(facts.sizes[field], dim)
                 for field in categories
+                if field == "item" or facts.sizes[field] > ONE_KEY
             }
         )
         if facts.said:
@@ -65,9 +66,13 @@ class Features(nn.Module):
         with torch.no_grad():
             self.items.weight[torch.from_numpy(facts.new_items())] = 0.0  # known by what is said of them alone
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
-        self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
+        if knows_times:
+            self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
+        else:
+            self.norm_step = nn.LayerNorm(dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)
-        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        if knows_times:
+            self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -80,7 +85,8 @@ class Features(nn.Module):
         grouping = group(batch)
         steps = Tokens(self.dropout(self._steps(batch, grouping)), grouping.time, grouping.offsets)
         rhythm = self.rhythm(batch, grouping)
-        return Embedded(steps, Tokens(self.from_rhythm(rhythm), batch.now, batch.question_offsets), rhythm, grouping)
+        questions = self.from_rhythm(rhythm) if self.knows_times else _latest(steps, batch)
+        return Embedded(steps, Tokens(questions, batch.now, batch.question_offsets), rhythm, grouping)
 
     def _steps(self, batch: Batch, grouping: Grouping) -> Tensor:
         event = sum(embedding(batch.fields[field]) for field, embedding in self.embeddings.items())
@@ -89,8 +95,18 @@ class Features(nn.Module):
         num_steps = grouping.time.shape[0]
         count = torch.zeros(num_steps, device=event.device).index_add(0, grouping.step, torch.ones_like(grouping.step, dtype=torch.float32))
         mean = torch.zeros(num_steps, event.shape[1], device=event.device).index_add(0, grouping.step, event) / count[:, None]
+        if not self.knows_times:
+            return self.norm_step(mean)
         gap = torch.stack([count.log(), clock.log_days(grouping.gap), (grouping.gap < 0).to(torch.float32)], -1)
         return mean + self.from_step(torch.cat([clock.calendar(grouping.time), gap], -1))
+
+
+def _latest(steps: Tokens, batch: Batch) -> Tensor:
+    """Each question's latest step: [Q, D]; zeros where there is none."""
+    owner = ragged.row_of_value(batch.question_offsets, batch.now.shape[0])
+    past = past_of_questions(steps, Tokens(steps.x, batch.now, batch.question_offsets))
+    padded = torch.cat([steps.x, steps.x.new_zeros(1, steps.x.shape[1])])
+    return padded[torch.where(past > 0, steps.offsets[owner] + past - 1, steps.x.shape[0])]
 
 
 def _number(values: Tensor) -> Tensor:

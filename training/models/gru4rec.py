@@ -12,8 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from kernels import ragged
 from training.errors import ConfigError
 from training.models.encoder import Encoder
-from training.models.features import Tokens
-from training.models.rows import past_of_questions
+from training.models.tokens import Tokens, past_of_questions
 from training.settings import Count, Share
 
 OPSET = 18  # the GRU of ONNX has not changed since 14

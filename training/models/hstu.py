@@ -12,8 +12,8 @@ from kernels.gap_bias import GapTables
 from kernels.hstu_attention import hstu_attention
 from training.errors import ConfigError
 from training.models.encoder import Encoder
-from training.models.features import Tokens
 from training.models.rows import Rows, Stack
+from training.models.tokens import Tokens
 from training.settings import Count, Positive, Share
 
 

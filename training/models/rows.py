@@ -14,7 +14,7 @@ from kernels import ragged
 from kernels.gap_bias import HOUR, GapTables
 from kernels.jagged_attention.tiles import share_of_padding
 from training.errors import ConfigError
-from training.models.features import Tokens
+from training.models.tokens import Tokens, past_of_questions, past_of_steps
 
 NUM_PLACES = 12  # knots at 0, 1, 3, 7, ... 2,047 steps back
 NUM_HOURS = 16  # knots at 0, 1, 3, 7, ... 32,767 hours back, which is more than three years
@@ -93,15 +93,3 @@ def rows_of(steps: Tokens, questions: Tokens) -> Rows:
         joined(steps.time, questions.time),
         torch.arange(num_questions, device=behind.device) + behind,
     )
-
-
-def past_of_steps(steps: Tokens) -> Tensor:
-    """How many steps a step sees beside itself: those before it. int64 [S]."""
-    return ragged.place_in_row(steps.offsets, steps.x.shape[0])
-
-
-def past_of_questions(steps: Tokens, questions: Tokens) -> Tensor:
-    """How many steps a question sees: those at or before its moment. int64 [Q]."""
-    question, step = ragged.pair_up(questions.offsets, steps.offsets)
-    is_past = (steps.time[step] <= questions.time[question]).to(torch.int64)
-    return torch.zeros_like(questions.time).scatter_add(0, question, is_past)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from kernels.gap_bias import GapTables
 from kernels.jagged_attention import jagged_attention
 from training.models.encoder import Encoder
-from training.models.features import Tokens
 from training.models.rows import Rows, Stack
+from training.models.tokens import Tokens
 from training.settings import Count, Share
 
 

@@ -12,7 +12,7 @@ base-level activation of ACT-R (Anderson and Schooler, 1991), of which a power l
 Where `neighbours` are asked for, what others took near the customer's last items is blended in (training.objectives.neighbours).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,9 +30,9 @@ from training.evaluation.rivals import Rivals
 from training.evaluation.verdict import MODEL
 from training.models.facts import Facts
 from training.objectives.catalogue_loss import Draws, Loss, Negatives, check_loss, gbce, power_of, rows_of, smoothed
-from training.objectives.neighbours import Neighbours
+from training.objectives.neighbours import FAVOURS, Neighbours
 from training.objectives.objective import Context, Objective, Output
-from training.objectives.repeat import Repeat, segment_logsumexp
+from training.objectives.repeat import NEVER, Repeat, segment_logsumexp
 from training.sequences.future import Future
 from training.sequences.history import History, Log, offsets_of
 from training.sequences.split import Split
@@ -95,7 +95,7 @@ class NextItem(Objective):
         self.question = nn.Linear(dim, dim, bias=False)
         self.sees_a_sample = loss != "full"
         self.repeat = Repeat(dim, candidates | self.is_new, facts, sparse=self.sees_a_sample) if repeat else None
-        self.neighbours = Neighbours(dim, self.kinds, facts) if neighbours else None
+        self.neighbours = Neighbours(self.kinds, facts) if neighbours else None
         self.leave_out_seen = leave_out_seen
         self.negatives = Negatives(negatives, num_negatives, candidates=candidates, counts=counts) if self.sees_a_sample else None
         self.power = power_of(num_negatives, int(candidates.sum()), calibration=calibration) if loss == "gbce" else None
@@ -103,7 +103,7 @@ class NextItem(Objective):
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
         items, offsets = future.items(whole_window=False)
-        return {"items": items, "offsets": offsets, **(self.neighbours.own_cases(known) if self.neighbours else {})}
+        return {"items": items, "offsets": offsets}
 
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Cross-entropy against the items of the next basket.
@@ -117,30 +117,19 @@ class NextItem(Objective):
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
         context, weight, offsets = context.only(chosen), counts.repeat_interleave(counts) ** -0.5, ragged.offsets_of_lengths(counts)
         if self.training and self.negatives is not None:
-            losses = self._sampled_losses(context.each(counts), items, *self.negatives(items))
-            summed = (losses * weight).sum()
+            summed = (self._sampled_losses(context.each(counts), items, *self.negatives(items)) * weight).sum()
         else:
-            summed, losses = self._losses(context, items, offsets, weight)
-        if self.neighbours is not None:
-            blended = self._blended(losses.detach(), context, items, offsets, labels)
-            summed = (blended * weight).sum() + (summed if self.training else 0.0)
+            summed = self._summed_losses(context, items, offsets, weight)
         return summed, weight.sum()
 
-    def _blended(self, losses: Tensor, context: Context, items: Tensor, offsets: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """−log P with neighbours. What is learned by it is how to blend; the model learns by itself, or it would leave work to them."""
-        assert self.neighbours is not None
-        fixed = replace(context, representation=context.representation.detach())
-        return -self.neighbours.blended(-losses, fixed, items, offsets, labels if self.training else None)
-
-    def _losses(self, context: Context, items: Tensor, offsets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """−log P of some items [N] of each question, without the scores of all the others: their weighted sum, and each, [N]."""
+    def _summed_losses(self, context: Context, items: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sum of −log P of some items [N] of each question, without the scores of all the others."""
         target = ragged.row_of_value(offsets, items.shape[0])
         x, table, bias = self._query(context), self._vectors(context.item_weight), self.popularity + self._offered
         explore = (x[target] * table[items]).sum(-1) + bias[items]
         if self.repeat is None and not self.label_smoothing:
             of_question = torch.zeros_like(x[:, 0]).index_add(0, target, weight)
-            summed, normaliser = weighted_logsumexp(x, table, bias, of_question)
-            return summed - (explore * weight).sum(), normaliser[target] - explore
+            return weighted_logsumexp(x, table, bias, of_question) - (explore * weight).sum()
         normaliser = linear_logsumexp(x, table, bias)
         losses, normaliser = self._with_repeats(context, items, target, explore, normaliser)
         if self.training and self.label_smoothing:
@@ -148,7 +137,7 @@ class NextItem(Objective):
             share = share / share.sum()
             mean_logit = (x @ (share @ table))[target] + share @ self.popularity
             losses = smoothed(losses, normaliser[target], mean_logit, smoothing=self.label_smoothing)
-        return (losses * weight).sum(), losses
+        return (losses * weight).sum()
 
     def _sampled_losses(self, context: Context, items: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """The same, the catalogue being judged by some of it [K], for questions that each have one item: [N]."""
@@ -240,25 +229,37 @@ class NextItem(Objective):
                     "set data.split or data.next_item_events to fit the log"
                 )
 
+    def calibrate(self, asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
+        """Choose by NDCG@10 how much the model's own opinion counts beside its neighbours."""
+        if self.neighbours is None:
+            return
+        quality = {}
+        for favour in FAVOURS:
+            self.neighbours.favour.fill_(favour)
+            evidence = [self.judge(context, labels)[self.headline] for context, labels in asked]
+            quality[favour] = float(np.nanmean(np.concatenate(evidence)))
+        self.neighbours.favour.fill_(max(quality, key=lambda favour: quality[favour]))
+
     def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()
         of_all = {metric: values for metric, values in evidence.items() if not metric.startswith(NEW)}
-        comparison = compare_ranking(
-            rivals, customers, of_all, kinds=self.kinds, candidates=candidates, leave_out_seen=self.leave_out_seen
-        )
+        comparison = compare_ranking(rivals, customers, of_all, kinds=self.kinds, candidates=candidates, leave_out_seen=self.leave_out_seen)
         of_new = self.summarise({metric: values for metric, values in evidence.items() if metric.startswith(NEW)})
         return [replace(comparison, figures={**comparison.figures, MODEL: {**comparison.figures[MODEL], **of_new}})]
 
     def predict(self, context: Context) -> dict[str, Tensor]:
-        """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling."""
-        scores, items = torch.topk(self.scores(context), self.top_k)
-        return {"item_id": items, "item_score": scores}
+        """item_id int64 [Q, K] and item_score float32 [Q, K]: the natural logarithm of each item's probability, falling.
+
+        Where fewer than K items are left to recommend, the rest is id 0 with the score NEVER.
+        """
+        scores, items = torch.topk(self.scores(context).clamp(min=NEVER), self.top_k)
+        return {"item_id": torch.where(scores > NEVER, items, torch.zeros_like(items)), "item_score": scores}
 
     def scores(self, context: Context) -> Tensor:
         """log P of every item: [Q, num_items]; −inf for what isn't in the catalogue, or has been had where that is left out."""
         scores = self._alone(context)
         if self.neighbours is not None:
-            scores = self.neighbours.blended_with_all(scores.exp(), context).clamp(min=1e-30).log() + self.candidate_bias
+            scores = self.neighbours.blended(scores, context)
         if self.leave_out_seen:
             scores = scores + never_again(context, num_items=scores.shape[1])
             scores = scores - wide_logsumexp(scores)[:, None]
