@@ -13,13 +13,13 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from training.configs import check_export_config, check_train_config
+from training.configs import check_export_config, check_score_config, check_train_config
 from training.models.facts import Facts
 from training.sequences.history import History
 
 CONF = Path(__file__).parents[1] / "conf"
-CHECKS = {"train": check_train_config, "export": check_export_config}
-EVENTS = ("view", "search", "cart", "favourite", "purchase", "return", "campaign", "coupon", "rating")
+CHECKS = {"train": check_train_config, "export": check_export_config, "score": check_score_config}
+EVENTS = ("view", "search", "cart", "favourite", "purchase", "return", "campaign", "coupon", "rating", "interaction")
 
 
 def groups(command: str) -> dict[str, str | None]:
@@ -77,7 +77,7 @@ def made(node: dict[str, Any]) -> Any:
 
 
 def test_there_is_something_to_compose() -> None:
-    assert {"preprocess", "train", "export"} <= {command for command, _ in choices()}
+    assert {"preprocess", "train", "export", "score"} <= {command for command, _ in choices()}
 
 
 def test_every_group_belongs_to_a_command() -> None:

@@ -33,6 +33,7 @@ class TrainSettings:
     categories: Names
     numbers: list[str]
     item_tower: bool | Names
+    knows_times: bool
     customers_per_batch: Count
     tokens_per_batch: Count | None
     patience: Count
@@ -75,6 +76,20 @@ class ExportSettings:
     force: bool
 
 
+@dataclass(frozen=True)
+class ScoreSettings:
+    """conf/score.yaml."""
+
+    run: Text | None
+    now: Text | None
+    out: Text
+    reasons: Whole
+    explain: str | None
+    steps_tried: Count
+    customers_per_batch: Count
+    force: bool
+
+
 def check_train_config(config: DictConfig) -> None:
     """Raises ConfigError for the first setting that is misspelt, missing, of another type or out of its limits."""
     plain = _plain(config)
@@ -91,6 +106,11 @@ def check_train_config(config: DictConfig) -> None:
 def check_export_config(config: DictConfig) -> None:
     """As `check_train_config`."""
     check_settings(_plain(config), ExportSettings)
+
+
+def check_score_config(config: DictConfig) -> None:
+    """As `check_train_config`."""
+    check_settings(_plain(config), ScoreSettings)
 
 
 def deciding(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:

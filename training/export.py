@@ -48,7 +48,7 @@ def export(config: DictConfig) -> Path:
     Raises ConfigError, ArtifactError or StoreError for what a user can mend.
     """
     check_export_config(config)
-    run, out = _finished_run(config), Path(config.out)
+    run, out = finished_run(config.run), Path(config.out)
     check_replaceable(out, known_by=CONTRACT, what="an artifact")
     checkpoint, digest = read_checkpoint(answering(run)), sha256(answering(run))
     store = _store(checkpoint, run)
@@ -77,7 +77,7 @@ def export(config: DictConfig) -> Path:
 def load_run(run: Path) -> Parts:
     """A run's model with its best weights, and the store it was trained on, with the events of days that were added to it since.
 
-    Raises ArtifactError where the checkpoint can't be read, StoreError where the store is another by now.
+    Raises ArtifactError where the checkpoint can't be read or is of another release, StoreError where the store is another by now.
     """
     checkpoint = read_checkpoint(answering(run))
     return _parts(checkpoint, _store(checkpoint, run))
@@ -91,7 +91,10 @@ def _parts(checkpoint: dict[str, Any], store: SequenceStore) -> Parts:
     settings = OmegaConf.create(checkpoint["config"])
     assert isinstance(settings, DictConfig)
     parts = build(settings, store, refit=bool(settings.get("refit")))
-    parts.module.load_state_dict(checkpoint["state_dict"])
+    try:
+        parts.module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise ArtifactError(f"expected the weights of this release's model in {settings.out}, found others; train it anew") from error
     parts.model.eval()
     return parts
 
@@ -197,10 +200,11 @@ def _example(parts: Parts) -> Batch:
     return parts.questions.ask(customers, parts.split.test.until[customers], (lengths[customers] * 0 + 1))
 
 
-def _finished_run(config: DictConfig) -> Path:
-    if not config.run:
+def finished_run(named: str | None) -> Path:
+    """The folder of a finished run. Raises ArtifactError where it is not named, or not finished."""
+    if not named:
         raise ArtifactError("expected run=FOLDER, received none; for example run=runs/demo")
-    run = Path(config.run)
+    run = Path(named)
     if not (run / SUMMARY).exists() or not (run / BEST).exists():
         raise ArtifactError(f"expected a finished run in {run}, found none; train it with python -m training.run")
     return run

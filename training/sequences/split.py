@@ -47,12 +47,12 @@ def time_split(log: Log, *, horizon_days: float, test_cutoff: str | None = None,
     timestamp = log.columns["timestamp"]
     first, last = int(timestamp.min()), int(timestamp.max())
     end = (last // DAY + 1) * DAY
-    test = _microseconds(test_cutoff, "test_cutoff") if test_cutoff else end - horizon
-    validation = _microseconds(validation_cutoff, "validation_cutoff") if validation_cutoff else test - horizon
+    test = microseconds(test_cutoff, "test_cutoff") if test_cutoff else end - horizon
+    validation = microseconds(validation_cutoff, "validation_cutoff") if validation_cutoff else test - horizon
     if not first < validation < test <= last:
         raise ConfigError(
             "expected first event < validation cutoff < test cutoff <= last event, received "
-            f"{_date(first)} < {_date(validation)} < {_date(test)} <= {_date(last)}; "
+            f"{date_of(first)} < {date_of(validation)} < {date_of(test)} <= {date_of(last)}; "
             "set data.split.horizon_days or the cutoffs to fit the log"
         )
     known = np.diff(log.offsets) > 0
@@ -108,7 +108,8 @@ def _all(log: Log, moment: int) -> np.ndarray:
     return np.full(len(log.offsets) - 1, moment, dtype=np.int64)
 
 
-def _microseconds(date: str, name: str) -> int:
+def microseconds(date: str, name: str) -> int:
+    """µs of a date in ISO 8601, UTC where it names no zone. Raises ConfigError, naming the setting."""
     try:
         moment = datetime.fromisoformat(str(date))
     except ValueError as error:
@@ -116,5 +117,6 @@ def _microseconds(date: str, name: str) -> int:
     return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * 1_000_000
 
 
-def _date(moment: int) -> str:
+def date_of(moment: int) -> str:
+    """The day (UTC) of a moment in µs."""
     return datetime.fromtimestamp(moment / 1e6, UTC).date().isoformat()
