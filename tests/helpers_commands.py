@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("training.preprocess", "training.run", "training.export")
+MODULES = ("training.preprocess", "training.run", "training.export", "training.score")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
 
 FORKS = f"""

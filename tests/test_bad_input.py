@@ -84,6 +84,9 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "preprocess: no such log": ("preprocess", ["data=event"], "expected data=*, received data=event; did you mean events?"),
     "export: a misspelt setting": ("export", ["run=run", "golden_customer=3"], "received golden_customer; did you mean golden_customers?"),
     "export: no run": ("export", [], "expected run=FOLDER, received none; for example run=runs/demo"),
+    "score: a misspelt setting": ("score", ["run=run", "reason=3"], "received reason; did you mean reasons?"),
+    "score: no run": ("score", [], "expected run=FOLDER, received none; for example run=runs/demo"),
+    "score: no date": ("score", ["run=run", "now=[1]"], "expected now to be a text * or null, received [1]; correct it"),
 }
 
 # Settings that can be composed, but mean nothing
@@ -228,6 +231,18 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, list[str], str]] = {
         "export",
         ["run=runs/demo"],
         "expected a finished run in runs/demo, found none; train it with python -m training.run",
+    ),
+    "no run to score": (
+        nothing,
+        "score",
+        ["run=runs/demo"],
+        "expected a finished run in runs/demo, found none; train it with python -m training.run",
+    ),
+    "another file where scores would go": (
+        lambda folder: (folder / "made").write_text("mine"),
+        "score",
+        ["run=run", "out=made"],
+        "expected scores or nothing in made, found another file; choose another place with out=FILE",
     ),
     "an unfinished run": (
         lambda folder: (folder / "run" / "summary.json").unlink(),

@@ -198,6 +198,12 @@ def other_store(run: Path) -> None:
     torch.save({**content, "store": "0" * 64}, run / "checkpoints" / "best.ckpt")
 
 
+def other_release(run: Path) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    content["state_dict"].popitem()
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+
+
 @pytest.mark.usefixtures("quick")
 def test_how_long_it_took_is_known_though_the_end_was_cut(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
@@ -222,6 +228,7 @@ REFUSED = {
     "no checkpoint": (lambda run: (run / "checkpoints" / "best.ckpt").unlink(), ArtifactError, "expected a finished run in .*small, found"),
     "damaged": (cut_short, ArtifactError, r"expected a checkpoint in .*best\.ckpt, found a damaged file; train the run anew"),
     "other store": (other_store, StoreError, "expected .* as it was when .*small was trained, found another log in it; choose another"),
+    "other release": (other_release, ArtifactError, "expected the weights of this release's model in .*small, found others; train it anew"),
     "other files": (
         lambda run: (run / "artifact").mkdir() or (run / "artifact" / "cat.jpg").write_text("miaow"),
         ConfigError,
