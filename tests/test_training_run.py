@@ -32,7 +32,7 @@ from training.run import run
 from training.sequences.split import DAY
 from training.sequences.store import SequenceStore
 
-WITH_DROPOUT = ("dropout=0.3", "trainer.max_epochs=4", "patience=9")
+WITH_DROPOUT = ("dropout=0.3", "average_weights=0.5", "trainer.max_epochs=4", "patience=9")
 RESULTS = ["predictions.parquet", "report.html", "showcase.json", "summary.json"]
 
 

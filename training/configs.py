@@ -37,6 +37,7 @@ class TrainSettings:
     customers_per_batch: Count
     tokens_per_batch: Count | None
     patience: Count
+    average_weights: Share
     showcase: Whole
     data: Node
     encoder: Node

@@ -17,7 +17,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
@@ -93,6 +93,7 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "E
         ModelCheckpoint((out / BEST).parent, Path(BEST).stem, monitor=QUALITY, mode="max", **at_epoch_end),
         ModelCheckpoint((out / LAST).parent, Path(LAST).stem, **at_epoch_end),
     ]
+    callbacks += averaging(config)
     if config.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar())
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it tells of other products and of hardware that nobody asked for
@@ -106,6 +107,11 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "E
         log_every_n_steps=1,
         enable_model_summary=False,
     )
+
+
+def averaging(config: DictConfig) -> list[pl.Callback]:
+    """What keeps a moving average of the weights, where one is wanted. Buffers are facts, not weights: the latest are kept."""
+    return [EMAWeightAveraging(decay=config.average_weights, use_buffers=False)] if config.average_weights else []
 
 
 def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
@@ -144,6 +150,7 @@ def refitted(config: DictConfig, store: SequenceStore, *, epochs: int) -> Parts:
     trainer = make_trainer(
         config,
         **logging_nothing,
+        callbacks=averaging(config),
         max_epochs=epochs,
         devices=1,
         strategy="auto",
