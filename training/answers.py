@@ -41,7 +41,7 @@ def columns_of(parts: Parts, said: Answers) -> dict[str, pa.Array]:
         values = said.values[output.name]
         if output.vocabulary:
             keys = pa.array(parts.store.vocabularies[output.vocabulary].keys, pa.string())
-            columns[output.name.removesuffix("_id")] = _column(keys.take(pa.array(values.reshape(-1))), values.shape)
+            columns[output.served_as] = _column(keys.take(pa.array(values.reshape(-1))), values.shape)
         else:
             columns[output.name] = _column(pa.array(values.reshape(-1)), values.shape)
     return {**columns, "embedding": _column(pa.array(said.embedding.reshape(-1)), said.embedding.shape)}

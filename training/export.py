@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
 
+from training.answers import outputs_of
 from training.build import Parts, build
 from training.checkpoints import as_trained, read_checkpoint
 from training.cli import command
@@ -127,7 +128,7 @@ def write_graph(parts: Parts, path: Path) -> None:
             dynamo=True,
             dynamic_shapes=dynamic,
             input_names=[*fields, "offsets", "now"],
-            output_names=[output.name for output in _outputs(parts)],
+            output_names=[output.name for output in outputs_of(parts)],
             verbose=False,
         )
     assert program is not None
@@ -168,7 +169,7 @@ def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpo
         "tolerance": tolerance,
         **terms,
         "inputs": [_input(parts, field) for field in parts.questions.fields],
-        "outputs": [_output(output) for output in _outputs(parts)],
+        "outputs": [_output(output) for output in outputs_of(parts)],
         "vocabularies": vocabularies,
         "golden": {"file": "golden.json", "sha256": sha256(folder / "golden.json")},
         "versions": {package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
@@ -180,11 +181,6 @@ def _input(parts: Parts, field: str) -> dict[str, Any]:
     dtype = {"category": "int64", "time": "int64", "number": "float32"}[kind]
     entry = {"name": field, "kind": kind, "dtype": dtype, "unit": UNITS[kind], "required": field in REQUIRED}
     return entry | ({"vocabulary": field} if kind == "category" else {}) | ({"minimum": 0.0} if field in NEVER_NEGATIVE else {})
-
-
-def _outputs(parts: Parts) -> list[Output]:
-    """What every objective answers, in the order of the graph's outputs."""
-    return [output for objective in parts.model.objectives.values() for output in objective.outputs]
 
 
 def _output(output: Output) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.answers import outputs_of
 from training.build import Parts
 from training.objectives.objective import Output
 from training.sequences.history import History, keep_last, offsets_of, take
@@ -53,16 +54,15 @@ def answer(parts: Parts, events: dict[str, list[Any]], now: int) -> dict[str, An
     parts.model.eval()
     with torch.inference_mode():
         answers = parts.model(questions.ask(np.array([0]), np.array([now]), np.array([1])))
-    outputs = [output for objective in parts.model.objectives.values() for output in objective.outputs]
-    return dict(_recorded(parts, output, answers[output.name][0]) for output in outputs)
+    return {output.served_as: _recorded(parts, output, answers[output.name][0]) for output in outputs_of(parts)}
 
 
-def _recorded(parts: Parts, output: Output, answer: torch.Tensor) -> tuple[str, Any]:
+def _recorded(parts: Parts, output: Output, answer: torch.Tensor) -> Any:
     """Keys for ids: they are what a caller receives."""
     if not output.vocabulary:
-        return output.name, answer.tolist()
+        return answer.tolist()
     keys = parts.store.vocabularies[output.vocabulary].keys
-    return output.name.removesuffix("_id"), [keys[index] for index in answer.tolist()]
+    return [keys[index] for index in answer.tolist()]
 
 
 def encode(parts: Parts, events: dict[str, list[Any]]) -> History:

@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,12 @@ def score(config: DictConfig) -> Path:
         console.print(f"{out} is of this run and moment already; force=true scores anew")
         return out
     torch.set_flush_denormal(True)  # numbers too small to matter cost a CPU fifty times what others do
-    customers, classes = _customers(parts, now), rfm_classes(parts, now)
+    customers = _customers(parts, now)
     journal = Journal(out.with_name(out.name + ".work").resolve(), task)
-    groups = list(_groups(customers, config.customers_per_batch * BATCHES_A_PART))
-
-    def make(folder: Path, group: np.ndarray) -> None:
-        pq.write_table(_table(config, parts, group, now, classes[group], explained), folder / PART)
-
     began = time.perf_counter()
-    files = [
-        journal.step(f"{number:06d}", lambda folder, group=group: make(folder, group)) / PART  # type: ignore[misc]
-        for number, group in enumerate(track(groups, description="Asking the model"))
-    ]
-    seconds = time.perf_counter() - began
-    _write_whole(out, files, task)
+    _write_whole(out, _write_parts(config, parts, customers, now, explained, journal), task)
     shutil.rmtree(journal.folder)
-    _tell(out, parts, now, len(customers), seconds)
+    _tell(out, parts, now, len(customers), time.perf_counter() - began)
     return out
 
 
@@ -106,6 +97,17 @@ def _customers(parts: Parts, now: int) -> np.ndarray:
 
 def _groups(customers: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (customers[start : start + size] for start in range(0, len(customers), size))
+
+
+def _write_parts(config: DictConfig, parts: Parts, customers: np.ndarray, now: int, explained: str, journal: Journal) -> list[Path]:
+    """The parts of the table in order, those that an earlier process wrote among them."""
+    classes, groups = rfm_classes(parts, now), list(_groups(customers, config.customers_per_batch * BATCHES_A_PART))
+    steps = [partial(_write_part, config, parts, group, now, classes[group], explained) for group in groups]
+    return [journal.step(f"{number:06d}", step) / PART for number, step in enumerate(track(steps, description="Asking the model"))]
+
+
+def _write_part(config: DictConfig, parts: Parts, group: np.ndarray, now: int, classes: np.ndarray, explained: str, folder: Path) -> None:
+    pq.write_table(_table(config, parts, group, now, classes, explained), folder / PART)
 
 
 def _table(config: DictConfig, parts: Parts, group: np.ndarray, now: int, classes: np.ndarray, explained: str) -> pa.Table:

@@ -62,6 +62,11 @@ class Output:
     shape: tuple[int, ...] = ()
     vocabulary: str = ""
 
+    @property
+    def served_as(self) -> str:
+        """The name by which callers know it."""
+        return self.name.removesuffix("_id") if self.vocabulary else self.name
+
 
 class Objective(nn.Module, abc.ABC):
     """One kind of question.
