@@ -18,7 +18,7 @@ OUTPUTS: list[dict[str, Any]] = [
     {"name": "num_events", "dtype": "int64", "shape": ["batch"], "unit": "events"},
     {"name": "by_event_id", "dtype": "int64", "shape": ["batch"], "unit": "id", "vocabulary": "event"},
 ]
-TERMS = {"silence_days": SILENCE_DAYS}
+TERMS = {"silence_days": SILENCE_DAYS, "value_horizon_days": 28.0}
 
 
 def write_outcomes_artifact(path: Path, *, cases: list[dict[str, Any]] | None = None) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_serving import MAX_EVENTS, NOW, random_events, server_environment_or_skip, write_toy_artifact
-from helpers_serving_outcomes import SILENCE_DAYS, outcome_cases, outcomes_of, past, write_outcomes_artifact
+from helpers_serving_outcomes import SILENCE_DAYS, TERMS, outcome_cases, outcomes_of, past, write_outcomes_artifact
 
 from serving.client import Answer, Client, as_document
 from serving.contract import read_contract
@@ -84,19 +84,23 @@ def test_a_graph_without_a_declared_output_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_caller_receives_everything_by_name(tmp_path: Path, protocol: str) -> None:
+def test_a_caller_receives_everything_by_name(tmp_path: Path, protocol: str, capsys: pytest.CaptureFixture[str]) -> None:
     server_environment_or_skip()
     write_repository(write_outcomes_artifact(tmp_path / "artifact"), tmp_path / "repository")
     with TritonServer(tmp_path / "repository", http_port=0, grpc_port=0, metrics_port=0) as server:
         url = server.http_url if protocol == "http" else server.grpc_url
         with Client(url, protocol=protocol) as client:
             answer = client.ask(past(random_events(3, seed=3)), NOW)
+        page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+        (example,) = (snippet for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "silence" in snippet)
+        exec(example.replace('Client("127.0.0.1:8000")', f"Client({url!r}, protocol={protocol!r})"), {})
+    assert f"will spend {outcomes_of(1)['value']:.2f} within 28 days" in capsys.readouterr().out
     expected = outcomes_of(3)
     assert list(answer.values) == list(expected)
     assert answer["value"] == pytest.approx(expected["value"])
     assert (answer["num_events"], answer["by_event"]) == (3, "purchase")
     assert answer["silence_probability"].tolist() == pytest.approx(expected["silence_probability"])
-    assert answer.terms == {"silence_days": SILENCE_DAYS}
+    assert answer.terms == TERMS
     assert json.loads(json.dumps(as_document(answer))).keys() == expected.keys()
     with pytest.raises(RequestError, match="expected a model that answers item, received one that answers silence_probability, value"):
         _ = answer.items

@@ -191,7 +191,8 @@ def test_the_pages_examples_run(server: TritonServer, tmp_path: Path, capsys: py
     page = page.replace("127.0.0.1:8000", server.http_url).replace("127.0.0.1:8001", server.grpc_url).replace(', "quantity": 2', "")
     page = page.replace(', "quantity": 1', "").replace("top_k=5", "top_k=2")
     for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(snippet, {})
+        if "silence" not in snippet:  # that is asked of another model, in test_serving_outcomes.py
+            exec(snippet, {})
     assert "buys again within the horizon: " in capsys.readouterr().out
     events, request = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (tmp_path / "history.json").write_text(events)
