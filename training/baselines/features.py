@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.sequences.history import History, customer_of_event, step_starts
+from training.sequences.money import spend_of
 from training.sequences.split import DAY
 
 WINDOWS_DAYS = (7, 14, 28, 91, 182, 365)
@@ -37,7 +38,7 @@ class Steps:
         first = np.flatnonzero(step_starts(bought))
         customer, timestamp = customer_of_event(bought.offsets)[first], bought.columns["timestamp"][first]
         items = np.diff(first, append=len(bought.columns["timestamp"])).astype(np.float64)
-        spend = np.add.reduceat(_monetary(bought), first) if len(first) else np.zeros(0)
+        spend = np.add.reduceat(spend_of(bought), first) if len(first) else np.zeros(0)
         return cls(bought.num_customers, customer, timestamp, items, spend)
 
     def where(self, keep: np.ndarray) -> "Steps":
@@ -95,15 +96,6 @@ class Activity:
             past = timestamp <= now
             features |= _kind(name, customer[past], (now - timestamp[past]) / DAY, num_customers=steps.num_customers)
         return list(features), np.stack(list(features.values()), axis=1).astype(np.float32)
-
-
-def _monetary(bought: History) -> np.ndarray:
-    """What an event was worth: price times quantity, or one where the log has no prices. float64 [N]."""
-    columns = bought.columns
-    if "price" not in columns:
-        return np.ones(len(columns["timestamp"]))
-    quantity = np.nan_to_num(columns["quantity"], nan=1.0) if "quantity" in columns else 1.0
-    return np.nan_to_num(columns["price"]).astype(np.float64) * quantity
 
 
 def _first_purchases(bought: History) -> tuple[np.ndarray, np.ndarray]:
