@@ -32,7 +32,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     write_predictions(out / PREDICTIONS, parts, compared)
     shown = showcase(config, parts, compared)
     write_json(out / SHOWCASE, {"customers": [customer.as_dict() for customer in shown]})
-    figures = {section: _without_nan(comparison.figures) for section, comparison in compared.items()}
+    figures = {section: _finite(comparison.figures) for section, comparison in compared.items()}
     valid = validated(parts, out / CURVE, best_epoch=best_epoch)
     summary = {
         "name": config.name,
@@ -65,14 +65,15 @@ def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
     }
 
 
-def validated(parts: Parts, curve: Path, *, best_epoch: int) -> dict[str, dict[str, float]]:
+def validated(parts: Parts, curve: Path, *, best_epoch: int) -> dict[str, dict[str, float | None]]:
     """What the model reached on validation in the epoch that was chosen: {section: {metric: value}}."""
     chosen = next(row for row in read_curve(curve) if row["epoch"] == best_epoch)
-    return {
+    figures = {
         objective.section or name: {key.removeprefix(start): value for key, value in chosen.items() if key.startswith(start)}
         for name, objective in parts.model.objectives.items()
         for start in [f"validation/{name}_"]
     }
+    return _finite(figures)
 
 
 def verdicts(parts: Parts, compared: Mapping[str, Comparison]) -> list[str]:
@@ -93,6 +94,6 @@ def write_predictions(path: Path, parts: Parts, compared: Mapping[str, Compariso
         table.select(keys, pl.exclude("position")).write_parquet(aside)
 
 
-def _without_nan(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Where all customers did the same there is no AUROC; JSON has no NaN."""
-    return {name: {metric: None if np.isnan(value) else value for metric, value in of.items()} for name, of in figures.items()}
+def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Where all customers did the same there is no AUROC, and an item that training never saw has no finite loss; JSON has neither."""
+    return {name: {metric: value if np.isfinite(value) else None for metric, value in of.items()} for name, of in figures.items()}

@@ -24,8 +24,8 @@ from training.objectives.objective import Context
 from training.objectives.repeat import NEVER, segment_logsumexp
 from training.sequences.history import Log, customer_of_event, step_starts
 
-REACH, BACKWARDS, DAMPING, PRIOR = 10, 0.5, 0.2, 1.0
-KEPT, LAGS = 50, 8
+REACH, BACKWARDS, DAMPING, PRIOR = 20, 0.5, 0.2, 1.0
+KEPT, LAGS = 200, 8
 LAG_LOGITS, SUPPORT_SLOPE = (-1.0, -3.0), 0.3  # from the latest step to the last that counts; a logit's gain with log(1 + support)
 FAVOURS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 12.0)  # logits of the model's own opinion to choose from; 12 is the model alone
 

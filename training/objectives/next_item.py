@@ -52,6 +52,8 @@ class NextItem(Objective):
     (sampled), or gbce with its `calibration`. negatives: see `Negatives`. Validation always asks the whole catalogue.
     normalise: items are vectors of length one. temperature: what logits are divided by. label_smoothing: the share of the loss that asks
     for all items alike.
+    projects: whether a matrix of its own turns what is known of a question into what is looked for. Without, as in SASRec, the latest item
+    leads straight to its likes.
     neighbours: whether what others took near the customer's last items is blended in. leave_out_seen: whether an item that the customer
     has had is out of question, as in most published comparisons.
     """
@@ -77,6 +79,7 @@ class NextItem(Objective):
         temperature: Positive = 1.0,
         normalise: bool = False,
         label_smoothing: Share = 0.0,
+        projects: bool = True,
         neighbours: bool = False,
         leave_out_seen: bool = False,
         facts: Facts,
@@ -92,7 +95,7 @@ class NextItem(Objective):
         self.register_buffer("learned_bias", torch.where(candidates, 0.0, -torch.inf), persistent=False)
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
         self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
-        self.question = nn.Linear(dim, dim, bias=False)
+        self.question = nn.Linear(dim, dim, bias=False) if projects else nn.Identity()
         self.sees_a_sample = loss != "full"
         self.repeat = Repeat(dim, candidates | self.is_new, facts, sparse=self.sees_a_sample) if repeat else None
         self.neighbours = Neighbours(self.kinds, facts) if neighbours else None
@@ -167,7 +170,8 @@ class NextItem(Objective):
         return self.learned_bias if self.training else self.candidate_bias
 
     def _query(self, context: Context) -> Tensor:
-        return self.question(context.representation) / self.temperature
+        x: Tensor = self.question(context.representation)
+        return x / self.temperature
 
     def _vectors(self, items: Tensor) -> Tensor:
         return F.normalize(items, dim=-1) if self.normalise else items
