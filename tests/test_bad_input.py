@@ -47,9 +47,9 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "no such objective": (
         "run",
         ["objective=[intnt]"],
-        "expected objective=intent|next_item, received objective=intnt; did you mean intent?",
+        "expected objective=dormancy|intent|loyalty|next_item|value, received objective=intnt; did you mean intent?",
     ),
-    "no such experiment": ("run", ["experiment=dmo"], "expected experiment=demo, received experiment=dmo; did you mean demo?"),
+    "no such experiment": ("run", ["experiment=dmo"], "expected experiment=cdnow|demo|leave_one_out, received experiment=dmo; did you mean demo?"),
     "no such trainer": ("run", ["data=events", "trainer=tpu"], "expected trainer=cpu|ddp|gpu, received trainer=tpu; did you mean gpu?"),
     "nothing for a group": (
         "run",
@@ -79,7 +79,7 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "preprocess: no such engine": (
         "preprocess",
         ["data=events", "engine=tpu"],
-        "expected engine=cpu|gpu, received engine=tpu; did you mean",
+        "expected engine=cpu|dask|gpu, received engine=tpu; did you mean",
     ),
     "preprocess: no such log": ("preprocess", ["data=event"], "expected data=*, received data=event; did you mean events?"),
     "export: a misspelt setting": ("export", ["run=run", "golden_customer=3"], "received golden_customer; did you mean golden_customers?"),
