@@ -10,7 +10,7 @@ import torch
 from helpers_commands import MODULES, Commands, run_at_once
 
 TRAIN = ("data=events", "store=store", "out=made", "data.split.horizon_days=14", "trainer.enable_progress_bar=false")
-SETTINGS = "categories, customers_per_batch, data, dim, "
+SETTINGS = "average_weights, categories, customers_per_batch, data, dim, "
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,11 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
         ["objective=[intnt]"],
         "expected objective=dormancy|intent|loyalty|next_item|value, received objective=intnt; did you mean intent?",
     ),
-    "no such experiment": ("run", ["experiment=dmo"], "expected experiment=cdnow|demo|leave_one_out, received experiment=dmo; did you mean demo?"),
+    "no such experiment": (
+        "run",
+        ["experiment=dmo"],
+        "expected experiment=cdnow|demo|leave_one_out, received experiment=dmo; did you mean demo?",
+    ),
     "no such trainer": ("run", ["data=events", "trainer=tpu"], "expected trainer=cpu|ddp|gpu, received trainer=tpu; did you mean gpu?"),
     "nothing for a group": (
         "run",
