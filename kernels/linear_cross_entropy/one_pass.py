@@ -9,13 +9,14 @@ from torch import Tensor
 
 from kernels.linear_cross_entropy.blocked import LOG2_E, VANISHING, columns, highest_logit, items_kept, spread
 
-LOGITS = 1 << 23  # held at a time: 32 MiB in float32
-LEAST_ROWS = 256  # in shorter blocks each product spends longer on reading the catalogue than computing the logits again would take
+LOGITS = 1 << 21  # aimed at in a block: 8 MiB in float32, about what the cores' own caches hold
+LEAST_ROWS = 160  # in shorter blocks each product spends longer on reading the catalogue than on arithmetic
+MOST_ITEMS = 1 << 15  # beyond, such blocks outgrow the caches, and computing the logits twice in small tiles costs less
 
 
 def suits(num_items: int) -> bool:
-    """Whether a catalogue of that size leaves room for blocks of rows that are tall enough."""
-    return LOGITS // num_items >= LEAST_ROWS
+    """Whether a catalogue of that size leaves blocks of rows that are tall enough and still small."""
+    return num_items <= MOST_ITEMS
 
 
 def total_with_gradients(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
