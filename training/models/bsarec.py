@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from kernels.gap_bias import GapTables
-from training.models import sasrec
 from training.models.encoder import Encoder
 from training.models.rows import Rows, Stack
+from training.models.sasrec import Attention
 from training.models.tokens import Tokens
 from training.settings import Chance, Count, Share
 
@@ -38,17 +38,25 @@ class BSARec(Encoder):
         return self.stack.share_of_padding(offsets)
 
 
-class Block(sasrec.Block):
-    """SASRec's, with the filter beside the attention."""
+class Block(nn.Module):
+    """Filter and attention side by side, then a feed-forward layer: each beside a residual, and before a norm as in the paper."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float, alpha: float, reach: int) -> None:
-        super().__init__(dim, num_heads, dropout)
+        super().__init__()
         self.alpha = alpha
         self.filter = Filter(dim, reach)
+        self.attention = Attention(dim, num_heads)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.norm_filter, self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
 
-    def gather(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
-        attended = super().gather(x_TD, rows, gaps, answers=answers)
-        return self.alpha * self.filter(x_TD, rows, answers=answers) + (1 - self.alpha) * attended
+    def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
+        """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
+        own = x_TD if answers is None else x_TD[answers]
+        filtered = self.norm_filter(own + self.dropout(self.filter(x_TD, rows, answers=answers)))
+        attended = self.norm_attention(own + self.dropout(self.attention(x_TD, rows, gaps, answers=answers)))
+        mixed = self.alpha * filtered + (1 - self.alpha) * attended
+        return self.norm_forward(mixed + self.dropout(self.feed_forward(mixed)))
 
 
 class Filter(nn.Module):

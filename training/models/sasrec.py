@@ -32,20 +32,27 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.attention = Attention(dim, num_heads)
         self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.to_qkv, self.to_out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
-        gathered = self.gather(self.norm_attention(x_TD), rows, gaps, answers=answers)
-        x_TD = (x_TD if answers is None else x_TD[answers]) + self.dropout(gathered)
+        attended = self.attention(self.norm_attention(x_TD), rows, gaps, answers=answers)
+        x_TD = (x_TD if answers is None else x_TD[answers]) + self.dropout(attended)
         return x_TD + self.dropout(self.feed_forward(self.norm_forward(x_TD)))
 
-    def gather(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
-        """What each token, or each of the answers, takes from those it sees."""
+
+class Attention(nn.Module):
+    """What each token, or each of the answers, takes from those it sees."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.to_qkv, self.to_out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_qkv(x_TD).chunk(3, -1))
         attended = jagged_attention(q, k, v, rows.offsets, sees=rows.sees, gaps=gaps).flatten(1)
         return self.to_out(attended if answers is None else attended[answers])
