@@ -111,6 +111,10 @@ SETTINGS_OF = {
     "what an objective gets from the log": (["+objectives.intent.facts=1"], "received objectives.intent.facts; leave it out"),
     "a name that moments lack": (["+moments.x=1"], "expected a setting of moments (cold_start, per_customer), received moments.x;"),
     "a name that the encoder lacks": (["+encoder.x=1"], "expected a setting of encoder (*), received encoder.x;"),
+    "a coefficient that is none": (
+        ["member_value.at_most=0.5"],
+        "expected member_value.at_most to be a number from 1.0 on, received 0.5;",
+    ),
     "a name that nothing takes": (["+patiance=1"], "expected a setting (*), received patiance; did you mean patience?"),
     "no such class": (
         ["encoder._target_=training.models.rnn.RNN"],

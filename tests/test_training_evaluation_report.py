@@ -37,7 +37,7 @@ def test_a_winning_model_is_told_too(page: str) -> None:
 
 def test_a_draw_is_called_not_distinguishable() -> None:
     assert re.match(
-        r"The model is not distinguishable on AUROC from .*boosted trees \(difference ",
+        r"The model is not distinguishable on AUROC of intent from .*boosted trees \(difference ",
         first_line(render(report_contents(model_skill=1.5))),
     )
 

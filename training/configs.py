@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from training.baselines.member_value import MemberValue
 from training.module import SequenceModule
 from training.sequences.split import make_split
 from training.settings import Count, Names, Node, NotNegative, Positive, Seed, Share, Text, Whole, check_settings, check_target
@@ -39,6 +40,7 @@ class TrainSettings:
     patience: Count
     average_weights: Share
     showcase: Whole
+    member_value: Node
     data: Node
     encoder: Node
     moments: Node
@@ -99,6 +101,7 @@ def check_train_config(config: DictConfig) -> None:
     check_settings(plain["data"]["split"], make_split, where="data.split", given=MADE)
     check_settings(plain["trainer"], TrainerSettings, where="trainer", others=True)
     check_settings(plain["optimiser"], SequenceModule, where="optimiser", given=MADE)
+    check_settings(plain["member_value"], MemberValue, where="member_value")
     named = {"encoder": plain["encoder"], "moments": plain["moments"]}
     for where, node in {**named, **{f"objectives.{name}": node for name, node in plain["objectives"].items()}}.items():
         check_target(node, where=where, given=MADE)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig
 
+from training.baselines.member_value import MemberValue
 from training.build import Parts
 from training.curve import read_curve
 from training.evaluation.compared import Comparison
@@ -56,7 +57,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
 def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
     """Every objective that can be judged, by its section of the summary, beside what it is compared with."""
     customers, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=config.customers_per_batch)
-    rivals = Rivals(parts.store, parts.split, seed=config.seed)
+    rivals = Rivals(parts.store, parts.split, seed=config.seed, member_value=MemberValue(**config.member_value))
     return {
         comparison.section or objective.section or name: comparison
         for name, objective in parts.model.objectives.items()

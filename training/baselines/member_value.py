@@ -1,6 +1,7 @@
 """The member-value formula: purchase frequency times mean amount, raised for who buys across categories and for who has stayed long."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -9,6 +10,7 @@ from training.baselines.outcome_question import OutcomeAnswers, OutcomeQuestion
 from training.baselines.snapshots import Snapshots
 from training.errors import ConfigError
 from training.sequences.history import History, customer_of_event
+from training.settings import NotNegative, Within
 
 DAYS_A_YEAR = 365.0
 SHORTEST_DAYS = 91.0  # over which a frequency is told: the first week of a customer says little of a year
@@ -22,9 +24,9 @@ class MemberValue:
     in purchases a year.
     """
 
-    per_category: float = 0.05
-    per_year: float = 0.1
-    at_most: float = 2.0
+    per_category: NotNegative = 0.05
+    per_year: NotNegative = 0.1
+    at_most: Annotated[float, Within(1.0)] = 2.0
 
     def __post_init__(self) -> None:
         if min(self.per_category, self.per_year) < 0 or self.at_most < 1:

@@ -129,7 +129,7 @@ def of_returns(
         shown=RETURN_METRICS,
         columns={"came_back": came, **{f"return_probability_{name}": given for name, given in probabilities.items()}},
         settings=settings,
-        contest=chance_contest(came, probabilities, figures, seed=seed) if len(probabilities) > 1 else None,
+        contest=chance_contest(came, probabilities, figures, about="returns", seed=seed) if len(probabilities) > 1 else None,
         calibration={name: reliability(came, given) for name, given in probabilities.items()},
         panels=panels,
         section="returns",
@@ -212,7 +212,7 @@ def of_loyalty(
         shown=LOYALTY_METRICS,
         columns={"stayed": stayed, "loyalty_model": chances[MODEL]},
         settings=settings,
-        contest=chance_contest(stayed, chances, figures, seed=seed) if len(chances) > 1 else None,
+        contest=chance_contest(stayed, chances, figures, about="loyalty", seed=seed) if len(chances) > 1 else None,
         calibration={MODEL: reliability(stayed, chances[MODEL])},
         section="loyalty",
     )

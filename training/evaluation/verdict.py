@@ -1,7 +1,7 @@
 """The model against every baseline: by how much it is better or worse, and whether that could be chance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -81,12 +81,14 @@ class Contestant:
 class Contest:
     """One metric (greater is better) of the model, which comes first, and of its baselines over the same customers.
 
-    figures: {contestant: {metric: value}}, that metric and the others that are shown beside it.
+    figures: {contestant: {metric: value}}, that metric and the others that are shown beside it. about: what the metrics are of, in a word,
+    where a report has several of one name.
     """
 
     metric: str
     contestants: list[Contestant]
     figures: Mapping[str, Mapping[str, float]]
+    about: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -94,30 +96,29 @@ class Contest:
         return min(baseline.verdict for baseline in self.contestants[1:])
 
     @property
-    def sentence(self) -> str:
-        """The verdict in words, with the margin and its 95% interval; and where else a baseline is ahead."""
-        return " ".join(filter(None, [self._decision, self._elsewhere]))
-
-    @property
-    def _elsewhere(self) -> str:
-        """The other metrics on which some baseline stands better, however little."""
+    def ahead(self) -> list[str]:
+        """The other metrics on which some baseline stands better, however little, each with both figures."""
         ahead = []
         for metric in (metric for metric in self.figures[MODEL] if metric != self.metric):
             best = max(_baselines(self.figures), key=lambda name: _merit(metric, self.figures[name][metric]))
             ours, theirs = self.figures[MODEL][metric], self.figures[best][metric]
             if _merit(metric, theirs) > _merit(metric, ours):
-                ahead.append(f"{metric_name(metric)} ({contestant_name(best)} {theirs:.4f}, the model {ours:.4f})")
-        return f"A baseline is ahead on {', '.join(ahead)}." if ahead else ""
+                ahead.append(f"{self._named(metric)} ({contestant_name(best)} {theirs:.4f}, the model {ours:.4f})")
+        return ahead
 
     @property
-    def _decision(self) -> str:
-        metric, decisive = metric_name(self.metric), [one for one in self.contestants[1:] if one.verdict == self.verdict]
+    def decision(self) -> str:
+        """The verdict in words, with the margin and its 95% interval."""
+        metric, decisive = self._named(self.metric), [one for one in self.contestants[1:] if one.verdict == self.verdict]
         if self.verdict is Verdict.LOSES:
             return f"The model loses on {metric} to {_listed(decisive)}."
         if self.verdict is Verdict.LEVEL:
             return f"The model is not distinguishable on {metric} from {_listed(decisive)}."
         strongest = max(decisive, key=lambda one: one.value.value)
         return f"The model beats every baseline on {metric}; the strongest, {contestant_name(strongest.name)},{_by(strongest)}."
+
+    def _named(self, metric: str) -> str:
+        return f"{metric_name(metric)} of {self.about}" if self.about else metric_name(metric)
 
 
 def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, seed: int) -> Contest:
@@ -137,15 +138,16 @@ def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, see
 def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, seed: int) -> Contest:
     """AUROC. labels: bool [customers]; probabilities: {contestant: [customers]}, one of them "model"."""
     figures = {name: outcome_metrics(labels, given) for name, given in probabilities.items()}
-    return chance_contest(labels, probabilities, figures, seed=seed)
+    return chance_contest(labels, probabilities, figures, about="intent", seed=seed)
 
 
 def chance_contest(
-    labels: np.ndarray, scores: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, float]], *, seed: int
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, float]], *, about: str, seed: int
 ) -> Contest:
     """AUROC. labels: bool [customers]; scores: {contestant: [customers]}, one of them "model"."""
     _check(scores, size=len(labels))
-    return _contest("auroc", {name: auroc(labels, given) for name, given in scores.items()}, figures, size=len(labels), seed=seed)
+    statistics = {name: auroc(labels, given) for name, given in scores.items()}
+    return replace(_contest("auroc", statistics, figures, size=len(labels), seed=seed), about=about)
 
 
 def value_contest(
@@ -154,7 +156,7 @@ def value_contest(
     """Spearman's rank correlation. spend: [customers]; expected: {contestant: [customers]}, one of them "model"."""
     _check(expected, size=len(spend))
     statistics = {name: rank_correlation(spend, given) for name, given in expected.items()}
-    return _contest("spearman", statistics, figures, size=len(spend), seed=seed)
+    return replace(_contest("spearman", statistics, figures, size=len(spend), seed=seed), about="value")
 
 
 def time_contest(
@@ -184,8 +186,16 @@ def _contest(
 
 
 def verdict_lines(contests: list[Contest]) -> list[str]:
-    """One sentence a contest, the worst news first."""
-    return [contest.sentence for contest in sorted(contests, key=lambda contest: contest.verdict)]
+    """The first line holds what the model does not win, the worst news first, then every figure on which a baseline is ahead.
+
+    The contests that it wins follow, a line each; where it wins all of them, one stands in the first line.
+    """
+    ordered = sorted(contests, key=lambda contest: contest.verdict)
+    num_first = max(sum(contest.verdict is not Verdict.BEATS for contest in ordered), 1)
+    ahead = [figure for contest in ordered for figure in contest.ahead]
+    told = [contest.decision for contest in ordered]
+    first = [*told[:num_first], *([f"A baseline is ahead on {', '.join(ahead)}."] if ahead else [])]
+    return [" ".join(first), *told[num_first:]] if contests else []
 
 
 def metric_name(metric: str) -> str:
