@@ -11,25 +11,21 @@ shared machine is never equally fast twice. Without --log the logs are simulated
 import argparse
 import csv
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks._pairs import hardware
-from training.errors import ConfigError
+from benchmarks._peers import ROOT, console, environment, run_peer
 
-ROOT, PEERS = Path(__file__).parents[1], Path(__file__).parent / "peers"
-ENVIRONMENTS, LOGS = ROOT / ".venv-peers", ROOT / "outputs" / "benchmark_logs"
+LOGS = ROOT / "outputs" / "benchmark_logs"
 OURS, FLOOR = "revisit", "floor"
 CONTESTANTS = {
     OURS: "Revisit",
@@ -40,7 +36,6 @@ CONTESTANTS = {
 }
 COLUMNS = ["customer", "timestamp", "event", "item", "price", "channel"]
 SIZES = {1: "one_million", 10: "ten_million", 100: "hundred_million"}
-console = Console(soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -59,11 +54,12 @@ class Outcome:
 
 def measure(log: Path, contestants: list[str], *, turns: int) -> list[Outcome]:
     """All contestants in turns; a contestant that can't be run ends the benchmark."""
-    pythons = {name: environment(name) for name in contestants}
+    for name in contestants:
+        environment(name)
     times: list[dict[str, tuple[float, float]]] = []
     for turn in range(turns):
         console.print(f"[dim]{log.name}: turn {turn + 1} of {turns}[/dim]")
-        times.append({name: run_once(name, pythons[name], log) for name in contestants})
+        times.append({name: run_once(name, log) for name in contestants})
     num_events = pl.scan_parquet(log).select(pl.len()).collect().item()
     return [_outcome(name, num_events, times) for name in contestants]
 
@@ -75,33 +71,11 @@ def _outcome(name: str, num_events: int, times: list[dict[str, tuple[float, floa
     return Outcome(name, num_events, seconds, num_events / seconds, statistics.median(ratios), min(ratios), max(ratios), memory)
 
 
-def run_once(name: str, python: Path, log: Path) -> tuple[float, float]:
+def run_once(name: str, log: Path) -> tuple[float, float]:
     """Seconds of one run in a process of its own, and its peak memory in MB."""
     with tempfile.TemporaryDirectory(dir=log.parent) as out:
-        variables = {**os.environ, "PYTHONPATH": str(ROOT) if name == OURS else ""}
-        process = subprocess.Popen([python, PEERS / f"{name}.py", log, out], stdout=subprocess.PIPE, text=True, env=variables)
-        assert process.stdout
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ConfigError(f"expected {name}.py to run, but it ended with {process.returncode}; leave it out with --only")
-    return json.loads(printed.splitlines()[-1])["seconds"], usage.ru_maxrss / 1024
-
-
-def environment(name: str) -> Path:
-    """The Python of a contestant, made on demand: ours for those that need nothing else."""
-    requirements = PEERS / "requirements" / f"{name}.txt"
-    if not requirements.is_file():
-        return Path(sys.executable)
-    folder = ENVIRONMENTS / name
-    python, done = folder / "bin" / "python", folder / "requirements.txt"
-    if not (done.is_file() and done.read_text() == requirements.read_text()):
-        console.print(f"making an environment for {name} in {folder}")
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
-        done.write_text(requirements.read_text())
-    return python
+        printed, memory = run_peer(name, log, out)
+    return printed["seconds"], memory
 
 
 def simulated(millions: int) -> Path:
