@@ -52,7 +52,7 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "no such experiment": (
         "run",
         ["experiment=dmo"],
-        "expected experiment=cdnow|demo|leave_one_out|tmall_intent, received experiment=dmo; did you mean demo?",
+        "expected experiment=*|demo|*, received experiment=dmo; did you mean demo?",
     ),
     "no such trainer": ("run", ["data=events", "trainer=tpu"], "expected trainer=cpu|ddp|gpu, received trainer=tpu; did you mean gpu?"),
     "nothing for a group": (
