@@ -8,6 +8,7 @@ REFIT = "checkpoints/refit.ckpt"  # trained anew on all time before the test, wh
 CURVE, TENSORBOARD = "metrics.csv", "tensorboard"
 PREDICTIONS, SHOWCASE, REPORT = "predictions.parquet", "showcase.json", "report.html"
 SUMMARY = "summary.json"  # written last: it marks a run as finished
+TRIAL = "trial.json"  # written last by a trial of a search, in the place of all that needs the test
 CONTRACT = "contract.json"  # in the folder of an artifact
 
 
