@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from training.build import Parts
 from training.curve import read_curve
 from training.evaluation.compared import Comparison
+from training.evaluation.panels import Chapter
 from training.evaluation.plots import TimeSpan
 from training.evaluation.report import ReportContents, Story, write_report
 from training.showcase import Shown
@@ -23,6 +24,7 @@ def write_run_report(
     config: DictConfig,
     parts: Parts,
     compared: Sequence[Comparison],
+    chapters: Sequence[Chapter],
     shown: Sequence[Shown],
     summary: Mapping[str, Any],
     *,
@@ -37,6 +39,7 @@ def write_run_report(
         spans=_spans(parts),
         metrics=read_curve(curve),
         comparisons=compared,
+        chapters=chapters,
         stories=[_story(customer) for customer in shown],
         environment=_environment(summary),
         refitted=config.refit,

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig
 
+from training.audience.chapters import audience_chapters, in_summary
 from training.baselines.member_value import MemberValue
 from training.build import Parts
 from training.curve import read_curve
@@ -35,6 +36,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     write_json(out / SHOWCASE, {"customers": [customer.as_dict() for customer in shown]})
     figures = {section: _finite(comparison.figures) for section, comparison in compared.items()}
     valid = validated(parts, out / CURVE, best_epoch=best_epoch)
+    chapters = audience_chapters(parts, compared, seed=config.seed, customers_per_batch=config.customers_per_batch)
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,13 +46,14 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         **{section: figures[section] for section in ALWAYS_THERE if section in figures},
         "valid": {**valid.get("ranking", {}), **valid},
         "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
+        "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
         "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         "verdict": verdicts(parts, compared),
     }
-    write_run_report(out / REPORT, config, parts, list(compared.values()), shown, summary, curve=out / CURVE)
+    write_run_report(out / REPORT, config, parts, list(compared.values()), chapters, shown, summary, curve=out / CURVE)
     write_json(out / SUMMARY, summary)
 
 

@@ -38,12 +38,20 @@ class Rfm:
 
 def rfm_scores(snapshots: Snapshots) -> np.ndarray:
     """Recency, frequency, monetary: 1 (worst fifth) to 5 (best) among the buyers of a moment, 0 for who never bought. float64 [rows, 3]."""
-    recency, frequency, monetary = snapshots.columns(["recency_days", "purchases", "spend"]).T
-    scores = np.zeros((len(recency), 3))
+    measured = snapshots.columns(["recency_days", "purchases", "spend"]).T
+    scores = np.zeros((len(snapshots.moment), 3))
     for moment in np.unique(snapshots.moment):
-        buyers = np.flatnonzero((snapshots.moment == moment) & (frequency > 0))
-        for column, values in enumerate((-recency, frequency, monetary)):
-            scores[buyers, column] = np.ceil(rankdata(values[buyers]) / max(len(buyers), 1) * NUM_GROUPS)
+        rows = snapshots.moment == moment
+        scores[rows] = fifths(*measured[:, rows])
+    return scores
+
+
+def fifths(recency_days: np.ndarray, frequency: np.ndarray, monetary: np.ndarray) -> np.ndarray:
+    """The three scores of customers at one moment, each given as [n]: float64 [n, 3]."""
+    buyers = np.flatnonzero(frequency > 0)
+    scores = np.zeros((len(frequency), 3))
+    for column, values in enumerate((-recency_days, frequency, monetary)):
+        scores[buyers, column] = np.ceil(rankdata(values[buyers]) / max(len(buyers), 1) * NUM_GROUPS)
     return scores
 
 

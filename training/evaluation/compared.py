@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from markupsafe import Markup
 
 from training.evaluation.figures import returns_figures, time_figures, value_figures
 from training.evaluation.outcomes import Reliability, outcome_metrics, reliability
+from training.evaluation.panels import Panel
 from training.evaluation.verdict import (
     INTENT_METRICS,
     LOYALTY_METRICS,
@@ -23,15 +23,6 @@ from training.evaluation.verdict import (
     time_contest,
     value_contest,
 )
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Pictures (SVG) under a title, with what they mean."""
-
-    title: str
-    meaning: str
-    pictures: Sequence[Markup]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 
 from training.baselines.outcomes import OutcomeAnswers
 from training.evaluation import outcome_plots as plots
-from training.evaluation.compared import Comparison, Panel, of_loyalty, of_returns, of_times, of_values
+from training.evaluation.compared import Comparison, of_loyalty, of_returns, of_times, of_values
 from training.evaluation.comparison import cutoff
+from training.evaluation.panels import Panel
 from training.evaluation.rivals import Rivals
 from training.evaluation.verdict import MODEL
 from training.sequences.history import History, customer_of_event, step_starts

@@ -52,9 +52,14 @@ def stale_share(classes: np.ndarray, *, every: int) -> float:
     classes: [refreshes, n], the class of each customer at refreshes of the finest rhythm (daily, weekly), -1 where there is none yet; the
     first is always made. A customer who has a class now and had none at the last refresh made is in a wrong one. NaN of nobody.
     """
-    used = _as_used(classes, every)
+    wrong, known = stale_refreshes(classes, every=every)
+    return float(wrong.sum() / known.sum()) if known.any() else float("nan")
+
+
+def stale_refreshes(classes: np.ndarray, *, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """At how many refreshes each customer is in a wrong class, and has one at all: int64 [n] each. classes, every: as above."""
     known = classes >= 0
-    return float((used != classes)[known].mean()) if known.any() else float("nan")
+    return ((_as_used(classes, every) != classes) & known).sum(0), known.sum(0)
 
 
 def stale_loss(classes: np.ndarray, outcomes: np.ndarray, *, every: int) -> float:

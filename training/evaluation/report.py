@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from training import pages
 from training.evaluation import plots
-from training.evaluation.compared import Comparison, Panel
+from training.evaluation.compared import Comparison
+from training.evaluation.panels import Chapter, Panel
 from training.evaluation.plots import TimeSpan
 from training.evaluation.verdict import contestant_name, metric_name, signed, verdict_lines
 from training.files import write_text
@@ -37,7 +38,7 @@ class ReportContents:
 
     store: store.json. timestamps: µs of all events [N]. spans: training, validation and test on the time line. metrics: a row an epoch with
     `epoch` and numbers named `train/<metric>` and `validation/<metric>`. environment: {what: value}, versions, hardware, seed, seconds.
-    refitted: what answered was trained on all time before the test.
+    chapters: what is said of the customers as a whole. refitted: what answered was trained on all time before the test.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ReportContents:
     spans: Sequence[TimeSpan]
     metrics: Sequence[Mapping[str, float]] = ()
     comparisons: Sequence[Comparison] = ()
+    chapters: Sequence[Chapter] = ()
     stories: Sequence[Story] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     refitted: bool = False

@@ -23,7 +23,8 @@ from training.objectives.calibration import Calibration, together
 from training.objectives.head import Head
 from training.objectives.objective import Context, Objective, Output
 from training.sequences.future import Future, has_begun
-from training.sequences.history import History, Log, customer_of_event
+from training.sequences.history import History, Log
+from training.sequences.money import bought_on_discount
 from training.sequences.split import DAY, Split
 from training.settings import Chance, Count, Names, NotNegative, Positive, Share
 
@@ -129,15 +130,10 @@ class Loyalty(Objective):
         """Whether each period after each moment qualifies: bool [Q, periods]."""
         starts = [now + self.period * period for period in range(self.periods)]
         futures = [Future.after(known, kinds=self.kinds, now=start, owner=owner, until=start + self.period) for start in starts]
-        on_discount = self._on_discount(known, futures[0].events)
+        on_discount = bought_on_discount(futures[0].events, known, self.discounts)
         bought = np.stack([future.window_end - future.first for future in futures], 1)
         discounted = np.stack([future.totals(on_discount) for future in futures], 1)
         return (bought > 0) & (discounted <= self.discount_share * bought)
-
-    def _on_discount(self, known: History, bought: History) -> np.ndarray:
-        """Whether the customer used a discount on the day (UTC) of each purchase: bool [N]."""
-        used = known.where(np.isin(known.columns["event"], self.discounts))
-        return np.isin(_customer_days(bought), _customer_days(used))
 
     def _through(self, context: Context) -> Tensor:
         return F.logsigmoid(self._logits(context)).cumsum(-1).exp()
@@ -152,8 +148,3 @@ def _negative_log_likelihood(logits: Tensor, stayed: Tensor, known: Tensor) -> T
     period = torch.arange(logits.shape[1], device=logits.device)
     went_well, broke = period < stayed[:, None], (period == stayed[:, None]) & (stayed < known)[:, None]
     return -(F.logsigmoid(logits) * went_well + F.logsigmoid(-logits) * broke).sum(-1)
-
-
-def _customer_days(events: History) -> np.ndarray:
-    """(customer, day) of each event as one number: int64 [N]."""
-    return customer_of_event(events.offsets) * 1_000_000 + events.columns["timestamp"] // DAY
