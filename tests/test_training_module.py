@@ -68,14 +68,20 @@ def set_trainer(module: SequenceModule, *, epoch: int = 0, rank: int = 0, world_
 
 
 def test_objectives_add_up_by_weight_each_as_a_mean_over_its_questions() -> None:
-    module, logged = module_of(first=Asked(summed=6.0, count=3, weight=0.5), second=Asked(summed=4.0, count=8, weight=2.0))
-    assert module.training_step(BATCH, 0).item() == pytest.approx(0.5 * 2.0 + 2.0 * 0.5)
-    assert logged == {"train/first_loss": 2.0, "train/second_loss": 0.5, "train/loss": 2.0, "train/padding": 0.25}
+    module, _ = module_of(first=Asked(summed=6.0, count=3, weight=0.5), second=Asked(summed=4.0, count=8, weight=2.0))
+    step = module.training_step(BATCH, 0)
+    assert step["loss"].item() == pytest.approx(0.5 * 2.0 + 2.0 * 0.5)
+    assert {name: value.item() for name, value in step["figures"].items()} == {
+        "train/first_loss": 2.0,
+        "train/second_loss": 0.5,
+        "train/loss": 2.0,
+        "train/padding": 0.25,
+    }
 
 
 def test_a_batch_without_questions_costs_nothing() -> None:
     module, _ = module_of(first=Asked(summed=0.0, count=0, weight=1.0))
-    assert module.training_step(BATCH, 0).item() == 0
+    assert module.training_step(BATCH, 0)["loss"].item() == 0
 
 
 def test_shares_of_a_batch_average_to_the_whole() -> None:
@@ -84,7 +90,7 @@ def test_shares_of_a_batch_average_to_the_whole() -> None:
     for summed, count, elsewhere in ((6.0, 2, 8), (9.0, 8, 2)):
         module, _ = module_of(first=Asked(summed=summed, count=count, weight=1.0))
         set_trainer(module, world_size=2, elsewhere=elsewhere)
-        losses.append(module.training_step(BATCH, 0).item())
+        losses.append(module.training_step(BATCH, 0)["loss"].item())
     assert np.mean(losses) == pytest.approx(whole)
 
 

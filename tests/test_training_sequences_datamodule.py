@@ -1,5 +1,6 @@
 """An epoch asks every customer once, the same on any number of processes; a window asks everybody at its moment."""
 
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from helpers_sequences import FIELDS, PURCHASE, START, log_of, random_log
 
 from training.errors import ConfigError
 from training.sequences.batch import Batch
-from training.sequences.datamodule import SequenceData, TrainingBatches, WindowBatches
+from training.sequences.datamodule import EpochLoader, SequenceData, TrainingBatches, WindowBatches
 from training.sequences.history import History
 from training.sequences.moments import MomentAfterEachStep, UniformMoments
 from training.sequences.questions import Questions
@@ -192,6 +193,15 @@ def test_a_window_asks_each_of_its_customers_once_at_its_moment() -> None:
     assert [customer for customer, *_ in questions.asked] == batches.customers.tolist()
     assert sorted(batches.customers) == np.flatnonzero(asked).tolist()
     assert all(moments == (window.now[customer],) and until == window.until[customer] for customer, moments, until in questions.asked)
+
+
+def test_an_epoch_goes_on_behind_the_last_batch_that_was_taken() -> None:
+    whole = [batch.now.tolist() for batch in EpochLoader(epoch(Recorded()))]
+    begun, goes_on = EpochLoader(epoch(Recorded())), EpochLoader(epoch(Recorded()))
+    taken = [batch.now.tolist() for batch in islice(begun, 2)]
+    goes_on.load_state_dict(begun.state_dict())
+    assert taken + [batch.now.tolist() for batch in goes_on] == whole
+    assert len(goes_on) == len(whole) > 3
 
 
 def test_lightning_gets_its_own_share_of_its_own_epoch() -> None:

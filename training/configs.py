@@ -13,8 +13,8 @@ from training.settings import Count, Names, Node, NotNegative, Positive, Seed, S
 
 # made from the log and the other settings, so that no setting can give them
 MADE = {"facts", "log", "model", "judged_by", "total_steps", "seed"}
-# these say where things lie and how much is shown; the log itself is known by the digest of its store
-WITHOUT_EFFECT = {"force", "out", "store", "make_store", "trainer.enable_progress_bar"}
+# these say where things lie, how much is shown and how often it is saved; the log itself is known by the digest of its store
+WITHOUT_EFFECT = {"force", "out", "store", "make_store", "checkpoint_minutes", "trainer.enable_progress_bar"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class TrainSettings:
     tokens_per_batch: Count | None
     patience: Count
     average_weights: Share
+    checkpoint_minutes: NotNegative
     showcase: Whole
     member_value: Node
     data: Node

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from training.files import replacing_file
 
@@ -13,6 +15,35 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     """The learning curve, a row an epoch; figures that an epoch lacks are left out."""
     with path.open(newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+class EpochMeans(pl.Callback):
+    """Logs each figure of the training steps as its mean over the epoch. Lightning's own means begin anew where a run goes on within one.
+
+    Every batch counts once: weighed by its questions, the processes' shares of a batch would not add up to the whole.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.num_batches = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, _module: pl.LightningModule, outputs: Any, _batch: object, _index: int) -> None:
+        figures: dict[str, Tensor] = outputs["figures"]
+        # shared batch by batch, so that the checkpoint that one process writes holds what all of them had
+        shared = trainer.strategy.reduce(torch.stack([value.float() for value in figures.values()]), reduce_op="mean")
+        self.sums = {name: value + self.sums.get(name, 0) for name, value in zip(figures, shared, strict=True)}
+        self.num_batches += 1
+
+    def on_train_epoch_end(self, _trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for name, value in self.sums.items():
+            module.log(name, value / self.num_batches, sync_dist=True, prog_bar=name == "train/loss")
+        self.sums, self.num_batches = {}, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "num_batches": self.num_batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.num_batches = state["sums"], state["num_batches"]
 
 
 class LearningCurve(pl.Callback):

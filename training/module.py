@@ -1,12 +1,12 @@
 """The LightningModule: steps and optimiser, nothing else."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
 
 from training.errors import ConfigError
 from training.models.model import SequenceModel
@@ -43,20 +43,22 @@ class SequenceModule(pl.LightningModule):
         self.seed = seed
         self._evidence: dict[str, list[dict[str, np.ndarray]]] = {}
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
+        """The loss, and what the curve says of this batch: {"loss": Tensor, "figures": {name: Tensor}}."""
         # not once an epoch: between its start and its first batch a resumed run draws other numbers than an uninterrupted one
         torch.manual_seed(hash((self.seed, self.current_epoch, index, self.global_rank)))
         context = self.model.represent(batch)
         total = context.representation.new_zeros(())
+        figures = {}
         for name, objective in self.model.objectives.items():
             summed, count = objective.loss(context, batch.labels[name])
             # divided by the questions of all processes, not of this one: processes then agree with one process on the same batch
             loss = summed * self.trainer.world_size / self.trainer.strategy.reduce(count.float(), reduce_op="sum").clamp(min=1)
-            self._log(f"train/{name}_loss", loss)
+            figures[f"train/{name}_loss"] = loss.detach()
             total = total + objective.weight * loss
-        self._log("train/loss", total, prog_bar=True)
-        self._log("train/padding", self.model.share_of_padding(context))
-        return total
+        figures["train/loss"] = total.detach()
+        figures["train/padding"] = total.new_tensor(self.model.share_of_padding(context))
+        return {"loss": total, "figures": figures}
 
     def on_validation_epoch_start(self) -> None:
         self._evidence = {name: [] for name in self.model.objectives}
@@ -102,9 +104,8 @@ class SequenceModule(pl.LightningModule):
     def _share_of_learning_rate(self, step: int) -> float:
         return min(1.0, (step + 1) / max(1, self.warmup_steps)) * max(0.02, 1 - step / self.total_steps)
 
-    def _log(self, name: str, value: Tensor | float, *, prog_bar: bool = False) -> None:
-        # every batch counts once: weighed by its questions, the processes' shares of a batch would not add up to the whole
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=prog_bar)
+    def _log(self, name: str, value: float, *, prog_bar: bool = False) -> None:
+        self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=prog_bar)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

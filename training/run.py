@@ -5,7 +5,6 @@ python -m training.run experiment=demo
 
 import logging
 import shutil
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +16,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
@@ -26,7 +25,7 @@ from training.build import Parts, build, make_trainer
 from training.checkpoints import check_same_log, read_checkpoint
 from training.cli import command
 from training.configs import check_train_config, deciding
-from training.curve import LearningCurve
+from training.curve import EpochMeans, LearningCurve
 from training.errors import ConfigError
 from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
@@ -35,6 +34,7 @@ from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPOR
 from training.preprocess import preprocess
 from training.rehearsal import rehearse
 from training.results import write_results
+from training.resume import Elapsed, LastCheckpoint, Stopping, WholeFiles
 from training.sequences.store import SequenceStore
 
 QUALITY = "validation/quality"
@@ -81,17 +81,17 @@ def make_store(config: DictConfig) -> None:
     preprocess(OmegaConf.create({**settings, "data": config.data, "out": config.store}))
 
 
-def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "Elapsed") -> pl.Trainer:
+def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: Elapsed) -> pl.Trainer:
     """Lightning's Trainer with best and last checkpoints, early stopping, the learning curve and TensorBoard."""
-    at_epoch_end: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = out / BEST
     callbacks: list[pl.Callback] = [
+        EpochMeans(),  # what the next one shows
         LearningCurve(out / CURVE),
         Origin(config, store),
         elapsed,
         Stopping(QUALITY, mode="max", patience=config.patience, check_on_train_epoch_end=True),
-        # two, since save_last=True saves only together with a better one; the last one knows of the best, so it comes second
-        ModelCheckpoint((out / BEST).parent, Path(BEST).stem, monitor=QUALITY, mode="max", **at_epoch_end),
-        ModelCheckpoint((out / LAST).parent, Path(LAST).stem, **at_epoch_end),
+        ModelCheckpoint(best.parent, best.stem, monitor=QUALITY, mode="max", save_on_train_epoch_end=True, enable_version_counter=False),
+        LastCheckpoint(out / LAST, minutes=config.checkpoint_minutes),  # knows of the best, so it comes second
     ]
     callbacks += averaging(config)
     if config.trainer.enable_progress_bar:
@@ -100,6 +100,7 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: "E
     return make_trainer(
         config,
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,  # each epoch draws its own moments
@@ -123,7 +124,7 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
             raise SystemExit(STOPPED) from stopped
 
 
-def finish(config: DictConfig, parts: Parts, out: Path, elapsed: "Elapsed") -> None:
+def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> None:
     """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
 
     With `refit` it is trained anew first. It is calibrated on the same window then, which by now it has seen: what an earlier model missed
@@ -172,13 +173,6 @@ def without_chatter() -> Iterator[None]:
         yield
 
 
-class Stopping(EarlyStopping):
-    """Early stopping that a resumed run remembers: one interrupted after it had stopped, while results were written, trains no further."""
-
-    def on_train_start(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
-        trainer.should_stop = self.wait_count >= self.patience
-
-
 class Origin(pl.Callback):
     """Puts the composed config and the store's digest into every checkpoint, so that a checkpoint alone tells how it came about."""
 
@@ -187,23 +181,6 @@ class Origin(pl.Callback):
 
     def on_save_checkpoint(self, _trainer: pl.Trainer, _module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(self.origin)
-
-
-class Elapsed(pl.Callback):
-    """How long a run has taken, over every session up to its last checkpoint and the present one since it began."""
-
-    def __init__(self) -> None:
-        self.earlier, self.began = 0.0, time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return self.earlier + time.perf_counter() - self.began
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.earlier = state["seconds"]
 
 
 def is_finished(config: DictConfig, store: SequenceStore, out: Path) -> bool:

@@ -3,6 +3,8 @@
 The same seed and epoch give the same batches on any number of processes.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -102,6 +104,29 @@ class TrainingBatches(Dataset[Batch]):
         return self.moments.draw(asked, timestamp[born], until, generators)
 
 
+class EpochLoader:
+    """The batches of one epoch in order, from the position on that a checkpoint remembers; by `state_dict` Lightning keeps it there."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self.batches = batches
+        self.position = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)  # of the whole epoch, wherever it goes on
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self.position < len(self.batches):
+            self.position += 1
+            yield self.batches[self.position - 1]
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
 class WindowBatches(Dataset[Batch]):
     """Every customer of a window that is asked, once, at its moment; `customers` is their order, shortest history first."""
 
@@ -146,10 +171,10 @@ class SequenceData(pl.LightningDataModule):
         self.customers_per_batch, self.tokens_per_batch = customers_per_batch, tokens_per_batch
         self.seed = seed
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> EpochLoader:
         trainer = self.trainer
         epoch, rank, num_ranks = (trainer.current_epoch, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
-        return DataLoader(self.training_batches(epoch=epoch, rank=rank, num_ranks=num_ranks), batch_size=None)
+        return EpochLoader(self.training_batches(epoch=epoch, rank=rank, num_ranks=num_ranks))
 
     def training_batches(self, *, epoch: int, rank: int, num_ranks: int) -> TrainingBatches:
         """The share of one process in an epoch. Raises ConfigError where a batch has not a customer for each."""
