@@ -32,10 +32,10 @@ def command(main: Callable[[DictConfig], Any], *, config_name: str) -> None:
 
     composed: list[DictConfig] = []
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> Any:
         composed.append(config)
         with mistakes_in_one_line():  # an exception that reached Hydra from here would be announced in a line of its own
-            main(config)
+            return main(config)  # what a sweeper is told
 
     try:
         with mistakes_in_one_line():

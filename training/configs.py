@@ -27,6 +27,7 @@ class TrainSettings:
     out: Text
     force: bool
     refit: bool
+    trials: Text | None
     seed: Seed
     dim: Count
     dropout: Share

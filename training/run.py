@@ -6,7 +6,7 @@ python -m training.run experiment=demo
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -30,15 +31,15 @@ from training.errors import ConfigError
 from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
 from training.files import check_replaceable, replacing_file, write_text, writing_to
-from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD
+from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD, TRIAL
 from training.preprocess import preprocess
 from training.rehearsal import rehearse
 from training.results import write_results
 from training.resume import Elapsed, LastCheckpoint, Stopping, WholeFiles
+from training.search import QUALITY, MedianStopping, read_trial, told, write_trial
 from training.sequences.store import SequenceStore
 
-QUALITY = "validation/quality"
-LEFT_BEHIND = (SUMMARY, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
+LEFT_BEHIND = (SUMMARY, TRIAL, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a command that was stopped
 
 console = Console(soft_wrap=True)
@@ -68,7 +69,7 @@ def run(config: DictConfig) -> Path:
     if trainer.is_global_zero:  # of several processes one writes
         prepare(config, out)
     fit(trainer, parts, out)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not config.trials:
         finish(config, parts, out, elapsed)
     return out
 
@@ -89,6 +90,7 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: El
         LearningCurve(out / CURVE),
         Origin(config, store),
         elapsed,
+        *([MedianStopping(out)] if config.trials else []),
         Stopping(QUALITY, mode="max", patience=config.patience, check_on_train_epoch_end=True),
         ModelCheckpoint(best.parent, best.stem, monitor=QUALITY, mode="max", save_on_train_epoch_end=True, enable_version_counter=False),
         LastCheckpoint(out / LAST, minutes=config.checkpoint_minutes),  # knows of the best, so it comes second
@@ -201,7 +203,7 @@ def is_finished(config: DictConfig, store: SequenceStore, out: Path) -> bool:
             "choose name=... or force=true"
         )
     check_same_log(checkpoint, store, run=out)
-    return (out / SUMMARY).exists()
+    return (out / (TRIAL if config.trials else SUMMARY)).exists()
 
 
 def prepare(config: DictConfig, out: Path) -> None:
@@ -214,8 +216,26 @@ def prepare(config: DictConfig, out: Path) -> None:
     write_text(out / CONFIG, OmegaConf.to_yaml(config, resolve=True))
 
 
-def main(config: DictConfig) -> None:
+def try_settings(config: DictConfig, settings: Sequence[str], *, number: int) -> float:
+    """One trial of a search, in a folder of its own below `trials`: its validation quality. The test window is not read.
+
+    settings: the overrides by which it differs, which its folder keeps.
+    """
+    out = Path(config.trials) / str(number)
+    config.out = str(out)
     run(config)
+    if not (out / TRIAL).exists():
+        write_trial(out, settings)
+    console.print(told(out))
+    return float(read_trial(out)["quality"])
+
+
+def main(config: DictConfig) -> float | None:
+    if "trials" in config and config.trials:
+        job = HydraConfig.get()
+        return try_settings(config, job.overrides.task, number=int(job.job.num))
+    run(config)
+    return None
 
 
 if __name__ == "__main__":
