@@ -288,9 +288,13 @@ def test_next_item_is_judged_by_the_places_of_the_basket() -> None:
     model, context = asked(random_log(9, num_customers=60))
     objective, labels = next_item(model), context.batch.labels["next_item"]
     evidence, scores = objective.judge(context, labels), objective.scores(context).numpy()
+    shown = evidence.pop("shown_items")
     baskets = np.split(labels["items"].numpy(), labels["offsets"][1:-1].numpy())
     for question, basket in enumerate(baskets):
-        if not len(basket):
+        if len(basket):
+            assert set(shown[question]) == set(np.argsort(-scores[question], kind="stable")[:10])
+        else:
+            assert not shown[question].any()
             assert all(np.isnan(values[question]) for values in evidence.values())
             continue
         ranking = sorted(range(NUM_ITEMS), key=lambda item: (-scores[question, item], item))

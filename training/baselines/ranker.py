@@ -1,11 +1,13 @@
 """What every ranking baseline is: fitted on a history, then asked for a score of every item for some customers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from kernels import sessions
+from training.evaluation.breadth import SHOWN, top_items
 from training.evaluation.ranking import ScoredChunk, arbitrary_order, ranking_metrics
 from training.sequences.history import History, customer_of_event
 from training.sequences.split import DAY
@@ -52,10 +54,25 @@ class RankingQuestion:
 
 def evaluate_ranker(ranker: Ranker, question: RankingQuestion, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
     """The ranking metrics of each customer: {metric: float64 [n]}. `chunk` customers are scored at a time."""
+    return ranking_metrics(_scored(ranker, question, chunk=chunk), num_items=ranker.num_items)
+
+
+def evaluate_and_show(ranker: Ranker, question: RankingQuestion, *, chunk: int = CHUNK) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """`evaluate_ranker`, and the ten items that each customer is shown: int64 [n, 10]."""
+    shown = [np.empty((0, SHOWN), dtype=np.int64)]
+
+    def noted() -> Iterator[ScoredChunk]:
+        for part in _scored(ranker, question, chunk=chunk):
+            shown.append(top_items(part.scores))
+            yield part
+
+    return ranking_metrics(noted(), num_items=ranker.num_items), np.concatenate(shown)
+
+
+def _scored(ranker: Ranker, question: RankingQuestion, *, chunk: int) -> Iterator[ScoredChunk]:
     places = np.arange(len(question.customers))
     parts = (question.take(places[start : start + chunk]) for start in range(0, len(places), chunk))
-    chunks = (ScoredChunk(_scores(ranker, part), part.items, part.offsets) for part in parts)
-    return ranking_metrics(chunks, num_items=ranker.num_items)
+    return (ScoredChunk(_scores(ranker, part), part.items, part.offsets) for part in parts)
 
 
 def _scores(ranker: Ranker, question: RankingQuestion) -> np.ndarray:

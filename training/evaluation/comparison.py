@@ -8,8 +8,9 @@ import numpy as np
 from rich.progress import track
 
 from training.baselines.intent import intent_baselines
-from training.baselines.ranker import RankingQuestion, evaluate_ranker
+from training.baselines.ranker import RankingQuestion, evaluate_and_show
 from training.baselines.ranking import ranking_baselines
+from training.evaluation.breadth import BREADTH_METRICS, breadth
 from training.evaluation.compared import Comparison, of_probabilities, of_rankings
 from training.evaluation.rivals import Rivals
 from training.sequences.future import Future
@@ -23,13 +24,16 @@ def compare_ranking(
     evidence: Mapping[str, np.ndarray],
     *,
     kinds: np.ndarray,
+    shown: np.ndarray,
+    counts: np.ndarray,
     candidates: np.ndarray,
     leave_out_seen: bool = False,
 ) -> Comparison:
     """Beside popularity, buy again and item-to-item, for those customers whom something followed.
 
-    customers: positions, rising [n]; evidence: {metric: [n]}; kinds: event ids; candidates: bool [num_items]. leave_out_seen: whether what
-    a customer has had is out of question, for everybody.
+    customers: positions, rising [n]; evidence: {metric: [n]}; kinds: event ids; candidates: bool [num_items]; counts [num_items]: how
+    often training saw each taken; shown: the ten items that the model recommends to each [n, 10]. leave_out_seen: whether what a customer
+    has had is out of question, for everybody.
     """
     log, split, seed = rivals.store, rivals.split, rivals.seed
     validation, test = (
@@ -38,12 +42,17 @@ def compare_ranking(
     baselines = ranking_baselines(validation, test.history, candidates=candidates, target_events=kinds, seed=seed)
     place = np.searchsorted(customers, test.customers)
     metrics: dict[str, Mapping[str, np.ndarray]] = {"model": {name: values[place] for name, values in evidence.items()}}
+    items = {"model": shown[place]}
     for name, ranker in track(baselines.items(), description="Asking the ranking baselines"):
-        metrics[name] = evaluate_ranker(ranker, test)
+        metrics[name], items[name] = evaluate_and_show(ranker, test)
     when = f"on {cutoff(split)}" if split.kind == "time" else "right after the last step but one"
     had = "are left out" if leave_out_seen else "stay in the ranking"
     question = f"Asked {when}: which items will the customer's next basket hold? Items had before {had}."
-    return of_rankings(question, test.customers, metrics, {name: ranker.settings for name, ranker in baselines.items()}, seed=seed)
+    settings = {name: ranker.settings for name, ranker in baselines.items()}
+    comparison = of_rankings(question, test.customers, metrics, settings, seed=seed)
+    wide = {name: breadth(of, counts=counts, candidates=candidates) for name, of in items.items()}
+    figures = {name: {**of, **wide[name]} for name, of in comparison.figures.items()}
+    return replace(comparison, figures=figures, shown=[*comparison.shown, *BREADTH_METRICS])
 
 
 def compare_intent(

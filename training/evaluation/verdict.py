@@ -32,6 +32,8 @@ METRIC_NAMES = {
     "hr@10": "HR@10",
     "mrr": "MRR",
     "recall@20": "Recall@20",
+    "coverage@10": "Coverage@10",
+    "novelty@10": "Novelty@10, bits",
     "auroc": "AUROC",
     "average_precision": "Average precision",
     "brier": "Brier score",

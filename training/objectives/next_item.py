@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from kernels import ragged
 from kernels.linear_cross_entropy import linear_logsumexp, sampled_cross_entropy, weighted_logsumexp
 from training.errors import ConfigError
+from training.evaluation.breadth import SHOWN, top_items
 from training.evaluation.compared import Comparison
 from training.evaluation.comparison import compare_ranking
 from training.evaluation.ranking import ScoredChunk, metric_names, metrics_from_ranks, relevant_ranks
@@ -38,6 +39,7 @@ from training.sequences.history import History, Log, offsets_of
 from training.sequences.split import Split
 from training.settings import Chance, Count, Names, NotNegative, Positive, Share
 
+SHOWN_ITEMS = "shown_items"  # among the evidence: what each customer was recommended in the test window
 NEW = "new_items_"  # before a metric's name: of the items that training never saw
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of them: of a large catalogue only a few questions' at a time
 SCATTER = -7046029254386353131  # 2^64 divided by the golden ratio: multiplied by it, near numbers land far apart
@@ -61,6 +63,7 @@ class NextItem(Objective):
     headline, section = "ndcg@10", "ranking"
     candidate_bias: Tensor
     learned_bias: Tensor
+    counts: Tensor
     kinds: np.ndarray
 
     def __init__(
@@ -94,6 +97,7 @@ class NextItem(Objective):
         self.register_buffer("candidate_bias", torch.where(candidates | self.is_new, 0.0, -torch.inf))
         self.register_buffer("learned_bias", torch.where(candidates, 0.0, -torch.inf), persistent=False)
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
+        self.register_buffer("counts", counts, persistent=False)
         self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
         self.question = nn.Linear(dim, dim, bias=False) if projects else nn.Identity()
         self.sees_a_sample = loss != "full"
@@ -182,24 +186,29 @@ class NextItem(Objective):
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Every ranking metric of each question, over the full catalogue; where new items may be told of, for these alone too."""
         items, offsets = labels["items"].cpu().numpy(), labels["offsets"].cpu().numpy()
-        ranks = self._ranks(context, items, offsets)
+        ranks, shown = self._ranks(context, items, offsets)
         evidence = _metrics(ranks, np.diff(offsets))
+        evidence[SHOWN_ITEMS] = shown
         if self.tells_of_new_items:
             is_new = self.is_new.numpy()[items]
             of_new = _metrics(ranks[is_new], np.diff(offsets_of(is_new)[offsets]))
             evidence |= {NEW + metric: values for metric, values in of_new.items()}
         return evidence
 
-    def _ranks(self, context: Context, items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The place of each item in its question's ranking: [N]. A few questions at a time: all scores may be too many to hold."""
+    def _ranks(self, context: Context, items: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The place of each item in its question's ranking [N], and the ten items that each question is answered with [Q, 10].
+
+        A few questions at a time: all scores may be too many to hold. Questions without an item are not answered: zeros.
+        """
         num_items, counts = len(self.popularity), np.diff(offsets)
         answered = np.flatnonzero(counts)
-        ranks = [np.empty(0)]
+        ranks, shown = [np.empty(0)], np.zeros((len(counts), SHOWN), dtype=np.int64)
         for part in np.array_split(answered, max(1, -(-len(answered) * num_items // SCORES_AT_ONCE))) if len(answered) else []:
             relevant = items[offsets[part[0]] : offsets[part[-1] + 1]]
             chunk = ScoredChunk(self._scores_for(context, part), relevant, offsets_of(counts[part]))
             ranks.append(relevant_ranks(chunk, num_items=num_items))
-        return np.concatenate(ranks)
+            shown[part] = top_items(chunk.scores)
+        return np.concatenate(ranks), shown
 
     def _scores_for(self, context: Context, questions: np.ndarray) -> Tensor:
         chosen = torch.zeros_like(context.batch.now, dtype=torch.bool)
@@ -207,7 +216,8 @@ class NextItem(Objective):
         return self.scores(context.only(chosen)).cpu()
 
     def summarise(self, evidence: dict[str, np.ndarray]) -> dict[str, float]:
-        return {metric: float(np.nanmean(values)) for metric, values in evidence.items() if not np.isnan(values).all()}
+        metrics = {metric: values for metric, values in evidence.items() if metric != SHOWN_ITEMS}
+        return {metric: float(np.nanmean(values)) for metric, values in metrics.items() if not np.isnan(values).all()}
 
     @property
     def outputs(self) -> list[Output]:
@@ -246,8 +256,17 @@ class NextItem(Objective):
 
     def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()
-        of_all = {metric: values for metric, values in evidence.items() if not metric.startswith(NEW)}
-        comparison = compare_ranking(rivals, customers, of_all, kinds=self.kinds, candidates=candidates, leave_out_seen=self.leave_out_seen)
+        of_all = {metric: values for metric, values in evidence.items() if metric != SHOWN_ITEMS and not metric.startswith(NEW)}
+        comparison = compare_ranking(
+            rivals,
+            customers,
+            of_all,
+            kinds=self.kinds,
+            shown=evidence[SHOWN_ITEMS],
+            counts=self.counts.numpy(),
+            candidates=candidates,
+            leave_out_seen=self.leave_out_seen,
+        )
         of_new = self.summarise({metric: values for metric, values in evidence.items() if metric.startswith(NEW)})
         return [replace(comparison, figures={**comparison.figures, MODEL: {**comparison.figures[MODEL], **of_new}})]
 
