@@ -25,9 +25,8 @@ def learned_segments(scene: Scene) -> Clusters | None:
 def segments_chapter(scene: Scene, found: Clusters | None) -> Chapter:
     """RFM's classes of all drawn customers, and the learned segments."""
     classes = classes_of(scores_at(scene.activity.steps, scene.now))
-    of_rfm = {name: classes == place for place, name in enumerate((*CLASSES, "never bought"), start=0)}
-    of_rfm["never bought"] = classes == NO_CLASS
-    rfm = {name: members for name, members in of_rfm.items() if members.any()}
+    every = {**{name: classes == place for place, name in enumerate(CLASSES)}, "never bought": classes == NO_CLASS}
+    rfm = {name: members for name, members in every.items() if members.any()}
     panels = [_rfm_panel(scene, rfm)]
     figures: dict[str, object] = {"rfm": _figures(scene, rfm), "customers": len(scene.drawn)}
     if found is None:
@@ -38,7 +37,7 @@ def segments_chapter(scene: Scene, found: Clusters | None) -> Chapter:
     members = {segment.name: _of_drawn(scene, segment.members) for segment in segments}
     told = _figures(scene, members)
     figures["learned"] = [{"name": one.words, **told[one.name], "differences": one.differences} for one in segments]
-    figures["silhouette"] = round(found.silhouette, 4)
+    figures["silhouette"] = found.silhouette
     kinds = "; ".join(f"{percent(told[one.name]['customers'])} {one.words}" for one in segments)
     opening = f"The model sees {len(segments)} kinds of customers (of {len(scene.asked):,} whom it was asked about). {kinds}."
     return Chapter(SECTION, TITLE, opening, [_learned_panel(scene, told), *_futures(scene, segments), *panels], figures)
@@ -51,10 +50,10 @@ def _figures(scene: Scene, groups: Mapping[str, np.ndarray]) -> dict[str, dict[s
     total = max(spend[everybody].sum(), 1e-9)
     return {
         name: {
-            "customers": round(float(members.sum() / everybody.sum()), 4),
-            "bought": round(float((bought[members] > 0).mean()), 4),
-            "mean_spend": round(float(spend[members].mean()), 4),
-            "share_of_spend": round(float(spend[members].sum() / total), 4),
+            "customers": float(members.sum() / everybody.sum()),
+            "bought": float((bought[members] > 0).mean()),
+            "mean_spend": float(spend[members].mean()),
+            "share_of_spend": float(spend[members].sum() / total),
         }
         for name, members in groups.items()
     }

@@ -76,12 +76,14 @@ def in_words(distinct: list[tuple[Trait, float]], members: np.ndarray) -> str:
 def _made_of(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         before = known["purchases_182d"] - known["purchases_91d"]
+        often = known["purchases"] > 2  # one pause is always even, and first items are always new
         of_items = known["distinct_items"] / (known["items_per_purchase"] * known["purchases"])
+        varied = _varies(known["distinct_items"])  # not in a log that tells no items apart
         return {
-            "variety": of_items if _varies(known["distinct_items"]) else np.full(len(before), np.nan),  # some logs know one item only
+            "variety": np.where(often & varied, of_items, np.nan),
             "trend": np.where(known["purchases_182d"] > 0, known["purchases_91d"] - before, np.nan),
             "weekend_share": known["share_weekday_5"] + known["share_weekday_6"],
-            "unevenness": np.where(known["purchases"] > 2, known["std_gap_days"] / known["mean_gap_days"], np.nan),  # one pause is even
+            "unevenness": np.where(often, known["std_gap_days"] / known["mean_gap_days"], np.nan),
         }
 
 
