@@ -313,6 +313,7 @@ def test_next_item_is_judged_by_the_places_of_the_basket() -> None:
 def test_nothing_to_judge_is_nothing_to_summarise() -> None:
     model, context = asked(shop(adverts=False))
     evidence = next_item(model).judge(context, one_basket(context, 0, []))
+    assert not evidence.pop("shown_items").any()
     assert all(np.isnan(values).all() for values in evidence.values())
     assert next_item(model).summarise(evidence) == {}
 

@@ -46,6 +46,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         **{section: figures[section] for section in ALWAYS_THERE if section in figures},
         "valid": {**valid.get("ranking", {}), **valid},
         "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
+        "groups": {section: comparison.groups for section, comparison in compared.items() if comparison.groups},
         "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
         "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},

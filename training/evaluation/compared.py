@@ -32,7 +32,7 @@ class Comparison:
     figures: {contestant: {metric: value}}, the model first; shown: the metrics that the report shows, the deciding one first.
     columns: {column of predictions.parquet: [n]}. settings: {baseline: what was chosen, in words}. contest: where there are
     baselines. calibration: {contestant: curve}, of those that say probabilities. panels: further pictures with their words.
-    section: its name in summary.json, where that is not the objective's.
+    groups: {by what: {group: figures}}, of kinds of customers. section: its name in summary.json, where that is not the objective's.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Comparison:
     contest: Contest | None = None
     calibration: Mapping[str, Reliability] = field(default_factory=dict)
     panels: Sequence[Panel] = ()
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     section: str = ""
 
 

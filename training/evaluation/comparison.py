@@ -12,6 +12,7 @@ from training.baselines.ranker import RankingQuestion, evaluate_and_show
 from training.baselines.ranking import ranking_baselines
 from training.evaluation.breadth import BREADTH_METRICS, breadth
 from training.evaluation.compared import Comparison, of_probabilities, of_rankings
+from training.evaluation.ranking_groups import ranking_groups, ranking_panel
 from training.evaluation.rivals import Rivals
 from training.sequences.future import Future
 from training.sequences.history import History, Log
@@ -52,7 +53,9 @@ def compare_ranking(
     comparison = of_rankings(question, test.customers, metrics, settings, seed=seed)
     wide = {name: breadth(of, counts=counts, candidates=candidates) for name, of in items.items()}
     figures = {name: {**of, **wide[name]} for name, of in comparison.figures.items()}
-    return replace(comparison, figures=figures, shown=[*comparison.shown, *BREADTH_METRICS])
+    groups = ranking_groups(test.history, test.customers, metrics, rivals.store.vocabularies)
+    shown_metrics = [*comparison.shown, *BREADTH_METRICS]
+    return replace(comparison, figures=figures, shown=shown_metrics, groups=groups, panels=[ranking_panel(groups)])
 
 
 def compare_intent(
