@@ -82,7 +82,9 @@ class SequenceModule(pl.LightningModule):
             quality = objective.summarise(evidence) if name in self.judged_by else {}
             quality = {metric: value for metric, value in quality.items() if not np.isnan(value)}
             headlines += [quality[objective.headline]] if objective.headline in quality else []
-            for metric, value in {"loss": summed / max(count, 1), **quality}.items():
+            # infinite where an answer can't be recommended, an item that training never saw for example: no figure then
+            loss = {"loss": summed / max(count, 1)} if np.isfinite(summed) else {}
+            for metric, value in {**loss, **quality}.items():
                 self._log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)
         if not headlines:
             raise ConfigError("expected something to predict in the validation window, found nothing; set data.split to fit the log")

@@ -23,7 +23,10 @@ ONE_KEY = 3  # the size of a vocabulary with one key beside the reserved two: wh
 
 @dataclass
 class Embedded:
-    """steps: a token a step; questions: a token a moment; rhythm: the numbers behind the questions [Q, R]; grouping: events to steps."""
+    """steps: a token a step; questions: a token a moment; grouping: events to steps.
+
+    rhythm: the numbers behind the questions [Q, R], or [Q, 0] where nobody reads them.
+    """
 
     steps: Tokens
     questions: Tokens
@@ -80,11 +83,12 @@ class Features(nn.Module):
         """The item embeddings, shared by what is read and what is recommended."""
         return self.embeddings["item"]  # type: ignore[return-value]
 
-    def forward(self, batch: Batch) -> Embedded:
-        """The steps and questions of a batch."""
+    def forward(self, batch: Batch, *, with_rhythm: bool = True) -> Embedded:
+        """The steps and questions of a batch. with_rhythm: whether anybody but the questions themselves reads it."""
         grouping = group(batch)
         steps = Tokens(self.dropout(self._steps(batch, grouping)), grouping.time, grouping.offsets)
-        rhythm = self.rhythm(batch, grouping)
+        with_rhythm = with_rhythm or self.knows_times
+        rhythm = self.rhythm(batch, grouping) if with_rhythm else steps.x.new_zeros(len(batch.now), 0)
         questions = self.from_rhythm(rhythm) if self.knows_times else _latest(steps, batch)
         return Embedded(steps, Tokens(questions, batch.now, batch.question_offsets), rhythm, grouping)
 

@@ -39,6 +39,6 @@ class SequenceModel(nn.Module):
 
     def represent(self, batch: Batch) -> Context:
         """The representation of every question, with what objectives need beside it."""
-        embedded = self.features(batch)
+        embedded = self.features(batch, with_rhythm=any(objective.reads_rhythm for objective in self.objectives.values()))
         representation = self.encoder(embedded.steps, embedded.questions)
         return Context(batch, embedded.grouping, embedded.rhythm, representation, self.features.items)

@@ -27,6 +27,7 @@ from training.sequences.history import Log, customer_of_event, step_starts
 REACH, BACKWARDS, DAMPING, PRIOR = 20, 0.5, 0.2, 1.0
 KEPT, LAGS = 200, 8
 LAG_LOGITS, SUPPORT_SLOPE = (-1.0, -3.0), 0.3  # from the latest step to the last that counts; a logit's gain with log(1 + support)
+FAVOUR = 1.0  # until it is chosen: near what it is chosen to be, so that the epoch chosen before it suits it
 FAVOURS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 12.0)  # logits of the model's own opinion to choose from; 12 is the model alone
 
 
@@ -48,7 +49,7 @@ class Neighbours(nn.Module):
         for name, values in {"near": near, "strength": strength, "support": support}.items():
             self.register_buffer(name, torch.from_numpy(values))
         self.register_buffer("lag_logits", torch.linspace(*LAG_LOGITS, LAGS))
-        self.register_buffer("favour", torch.zeros(()))
+        self.register_buffer("favour", torch.tensor(FAVOUR))
 
     def blended(self, log_p: Tensor, context: Context) -> Tensor:
         """log P of every item [Q, V], given what the model alone makes of them; −inf stays."""

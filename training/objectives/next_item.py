@@ -60,7 +60,7 @@ class NextItem(Objective):
     has had is out of question, as in most published comparisons.
     """
 
-    headline, section = "ndcg@10", "ranking"
+    headline, section, reads_rhythm = "ndcg@10", "ranking", False
     candidate_bias: Tensor
     learned_bias: Tensor
     counts: Tensor

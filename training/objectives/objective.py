@@ -72,13 +72,15 @@ class Objective(nn.Module, abc.ABC):
     """One kind of question.
 
     weight: its share of the total loss. headline: the metric by which it is judged, more is better. section: its name in summary.json,
-    where that is not its name in the config. sees_a_sample: it learns from a few items of the catalogue at a time.
+    where that is not its name in the config. sees_a_sample: it learns from a few items of the catalogue at a time. reads_rhythm: it looks
+    at what RFM knows of a question, beside the representation.
     """
 
     weight: float
     headline: str
     section: str = ""
     sees_a_sample: bool = False
+    reads_rhythm: bool = True
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
