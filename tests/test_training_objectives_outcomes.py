@@ -23,6 +23,7 @@ from training.models.model import SequenceModel
 from training.objectives import hazard
 from training.objectives.calibration import Calibration
 from training.objectives.dormancy import Dormancy
+from training.objectives.intent import Intent
 from training.objectives.loyalty import Loyalty
 from training.objectives.objective import Context, Objective
 from training.objectives.value import Spend, Value, normal_quantile
@@ -38,6 +39,7 @@ WIDE = {"dim": 8, "dropout": 0.0, "weight": 1.0}
 def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objective]:
     facts = facts_of(log, START + 30 * DAY)
     return {
+        "intent": Intent(events=["purchase"], horizon_days=horizon_days, facts=facts, **WIDE),
         "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
         "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, facts=facts, **WIDE),
         "loyalty": Loyalty(
@@ -232,7 +234,7 @@ def test_the_longer_the_horizon_the_rarer_is_nothing() -> None:
 # Calibration
 
 
-@pytest.mark.parametrize("name", ["dormancy", "value", "loyalty"])
+@pytest.mark.parametrize("name", ["intent", "dormancy", "value", "loyalty"])
 def test_calibration_lowers_the_loss_and_can_be_learned_twice(name: str) -> None:
     model, context, labels = model_and_context(horizon_days=20.0)
     objective = model.objectives[name]

@@ -1,14 +1,10 @@
-"""Will the customer buy soon: the probability of a purchase within a horizon of the moment.
+"""Will the customer buy soon: the probability of a purchase within a horizon of the moment."""
 
-The head reads the representation and, beside it, the customer's rhythm as it is: what a table of recency, frequency and money would know
-need not pass through an encoder that other objectives pull at too.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from training.baselines.intent import past_moments
@@ -18,7 +14,8 @@ from training.evaluation.comparison import compare_intent
 from training.evaluation.outcomes import outcome_metrics
 from training.evaluation.rivals import Rivals
 from training.models.facts import Facts
-from training.models.rhythm import RHYTHM_SIZE
+from training.objectives.calibration import Calibration, together
+from training.objectives.head import Head
 from training.objectives.objective import Context, Objective, Output
 from training.sequences.future import Future
 from training.sequences.history import History, Log
@@ -39,8 +36,7 @@ class Intent(Objective):
         self.kinds = facts.event_ids(events)
         self.horizon_days = horizon_days
         self.horizon = round(horizon_days * DAY)
-        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), nn.Dropout(dropout))
-        self.head = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1))
+        self.head, self.calibration = Head(1, dim=dim, dropout=dropout), Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         """bought float32 [Q]; observed bool [Q]: the whole horizon is known, and the customer had been seen before."""
@@ -57,6 +53,12 @@ class Intent(Objective):
         observed = labels["observed"]
         losses = F.binary_cross_entropy_with_logits(self._logit(context), labels["bought"], reduction="none")
         return (losses * observed).sum(), observed.sum()
+
+    def calibrate(self, asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
+        labels = together([labels for _, labels in asked])
+        bought, seen = labels["bought"], labels["observed"]
+        logit = torch.cat([self.head(context)[:, 0] for context, _ in asked])
+        self.calibration.fit(lambda x: F.binary_cross_entropy_with_logits(x, bought[seen]), logit[seen])
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """What was said (`probability`) and what happened (`bought`)."""
@@ -109,4 +111,4 @@ class Intent(Objective):
         return {"purchase_probability": torch.sigmoid(self._logit(context))}
 
     def _logit(self, context: Context) -> Tensor:
-        return self.head(torch.cat([context.representation, self.from_rhythm(context.rhythm)], -1))[:, 0]
+        return self.calibration(self.head(context)[:, 0])
