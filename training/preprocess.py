@@ -38,6 +38,7 @@ from training.events.sources import SourceFile, find_more, find_side_tables, fin
 from training.files import write_json, write_text
 from training.sequences.store import IDENTITIES, VERSION, SequenceStore, check_replaceable, file_digest, read_meta, write_store
 
+TIMES_REMOVED = 50  # five seconds, for workers who don't know yet that all was in vain
 COLLECTION, COLLECTION_PAGE = "collection.json", "collection.html"  # of a store, beyond what training reads
 
 console = Console(soft_wrap=True)
@@ -185,9 +186,18 @@ def _work_folder(out: Path) -> Iterator[Path]:
         yield folder
     except RevisitError as error:
         if not isinstance(error.__cause__, OSError):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Try again where a worker of a cluster is still writing: what it writes into is gone then, so that it ends soon."""
+    for _ in range(TIMES_REMOVED):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _print_outcome(out: Path, log: Log) -> None:
