@@ -26,14 +26,14 @@ LENGTHS = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Arguments of the operators. positions and times None: no bias."""
+    """Arguments of the operators. positions and times None: no bias. moment None: only that of places."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     offsets: Tensor
     sees: Tensor | None
-    moment: Tensor
+    moment: Tensor | None
     positions: Tensor | None
     times: Tensor | None
 
@@ -97,7 +97,7 @@ def results(attention: Attention, rows: Rows, path: str, *, grad: Tensor | None 
         grad = torch.randn(rows.q.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(rows.q.dtype)
     with dispatch.using(path):
         out = attention(rows.with_leaves(leaves))
-        return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
+        return [out.detach(), *torch.autograd.grad(out, leaves, grad, materialize_grads=True)]
 
 
 def assert_same_results(ours: list[Tensor], theirs: list[Tensor], *, rtol: float = 1e-9, atol: float = 1e-9) -> None:
@@ -123,6 +123,7 @@ def _one(operator: str, rows: Rows, head: int, i: int, visible: list[int], end: 
         logit = rows.q[i, head] @ rows.k[j, head] / rows.q.shape[-1] ** 0.5
         if rows.gaps is not None:
             logit = logit + _line(rows.gaps.positions[head], 0 if j == i else end - j)
+        if rows.gaps is not None and rows.moment is not None:
             logit = logit + _line(rows.gaps.times[head], max(0, int(rows.moment[i] - rows.moment[j])) / rows.gaps.unit)
         logits.append(logit)
     return WEIGH[operator](torch.stack(logits)) @ rows.v[visible, head]

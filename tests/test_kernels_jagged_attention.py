@@ -68,6 +68,15 @@ def test_a_token_sees_its_own_place_unless_told_otherwise(attention: Attention) 
         assert_same_results(results(attention, replace(rows, sees=None), path), results(attention, rows, path), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("questions", [True, False], ids=["questions", "steps alone"])
+def test_without_moments_places_alone_count(operator: str, questions: bool, small_tiles: None) -> None:
+    rows = replace(rows_of([0, 4, 1, 0, 7, 6], questions=questions), moment=None)
+    theirs = results(OPERATORS[operator], rows, "reference")
+    torch.testing.assert_close(theirs[0], token_by_token(operator, rows), rtol=1e-12, atol=1e-12)
+    assert_same_results(results(OPERATORS[operator], rows, "blocked"), theirs)
+    assert not theirs[-1].any()  # the times are not learned from
+
+
 # The tuned path against the specification
 
 

@@ -52,6 +52,11 @@ def test_fused_with_steps_alone() -> None:
 
 
 @interpreted
+def test_fused_without_moments() -> None:
+    assert_fused_is_the_specification(replace(rows_of([36, 5]), moment=None))
+
+
+@interpreted
 def test_fused_on_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """In larger tiles than a card would take: the interpreter's time goes by their number."""
     options_of = fused.options_of

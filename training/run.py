@@ -129,14 +129,18 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
 def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> None:
     """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
 
-    With `refit` it is trained anew first. It is calibrated on the same window then, which by now it has seen: what an earlier model missed
-    there, a season for example, is nothing that this one would still have to make up for.
+    With `refit` it is trained anew then. It is calibrated on the same window, which by now it has seen: what an earlier model missed
+    there, a season for example, is nothing that this one would still have to make up for. What only a model that has not seen the window
+    can choose there, it takes over from the checkpoint.
     """
     checkpoint = read_checkpoint(out / BEST)
     parts.module.load_state_dict(checkpoint["state_dict"])
-    if config.refit:
-        parts = refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
     calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
+    if config.refit:
+        chosen, parts = parts.model, refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
+        calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
+        for name, objective in parts.model.objectives.items():
+            objective.take_over(chosen.objectives[name])
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:
         torch.save({**checkpoint, "state_dict": parts.module.state_dict()}, aside)
     write_results(config, parts, out, best_epoch=checkpoint["epoch"], train_seconds=elapsed.seconds)

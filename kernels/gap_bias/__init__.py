@@ -19,11 +19,14 @@ HOUR = 3_600_000_000  # in microseconds
 
 @dataclass(frozen=True)
 class GapTables:
-    """positions [H, P], times [H, K] (a value a head and knot; P, K ≥ 2), moment int64 µs [T] of each token, unit of time in µs."""
+    """positions [H, P], times [H, K] (a value a head and knot; P, K ≥ 2), moment int64 µs [T] of each token, unit of time in µs.
+
+    Without moments, where a log knows an order and no times, the bias is that of places alone.
+    """
 
     positions: Tensor
     times: Tensor
-    moment: Tensor
+    moment: Tensor | None
     unit: float = HOUR
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.gap_bias.blocked import TileBias
-from kernels.jagged_attention.tiles import Layout, logits_of, room
+from kernels.jagged_attention.tiles import layout_of, logits_of, room
 
 UNSEEN = -1e4  # so low that SiLU and its slope are both exactly 0
 
@@ -23,8 +23,8 @@ def forward(
     norm: float,
 ) -> Tensor:
     """[T, H, D]."""
-    layout = Layout(offsets, sees, moment, q.shape[1])
-    bias = TileBias(positions, times, unit, longest=layout.longest) if len(moment) else None
+    layout = layout_of(offsets, sees, moment, q.shape[1])
+    bias = TileBias(positions, times, unit, longest=layout.longest) if positions.shape[1] else None
     queries, keys, values = layout.spread(q).mul_(q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     out, scratch = torch.empty_like(values), layout.scratch(q)
     for tile in layout.tiles():
@@ -47,8 +47,8 @@ def backward(
     norm: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and of both tables."""
-    layout = Layout(offsets, sees, moment, q.shape[1])
-    bias = TileBias(positions, times, unit, longest=layout.longest) if len(moment) else None
+    layout = layout_of(offsets, sees, moment, q.shape[1])
+    bias = TileBias(positions, times, unit, longest=layout.longest) if positions.shape[1] else None
     queries, keys, values = layout.spread(q).mul_(q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     pulled = layout.spread_gradient(grad).div_(norm)
     dq, dk, dv = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)

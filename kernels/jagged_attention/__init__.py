@@ -47,11 +47,12 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tens
 
 
 def tensors_of(gaps: GapTables | None, like: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
-    """positions, times, moment, unit. A registered operator's gradients can't be None: no bias has no knots: [H, 0], [H, 0], [0]."""
+    """positions, times, moment, unit. A registered operator's gradients can't be None: no bias has no knots, [H, 0]; no moments are [0]."""
+    no_moment = torch.empty(0, dtype=torch.int64, device=like.device)
     if gaps is None:
         none = like.new_empty(like.shape[1], 0)
-        return none, none.clone(), torch.empty(0, dtype=torch.int64, device=like.device), 1.0
-    return gaps.positions, gaps.times, gaps.moment, gaps.unit
+        return none, none.clone(), no_moment, 1.0
+    return gaps.positions, gaps.times, no_moment if gaps.moment is None else gaps.moment, gaps.unit
 
 
 @torch.library.custom_op("revisit::jagged_attention", mutates_args=())

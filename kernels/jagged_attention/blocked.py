@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.gap_bias.blocked import TileBias
-from kernels.jagged_attention.tiles import Layout, logits_of, room
+from kernels.jagged_attention.tiles import layout_of, logits_of, room
 
 LOG2_E = math.log2(math.e)
 
@@ -18,8 +18,8 @@ def forward(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tensor, positions: Tensor, times: Tensor, moment: Tensor, unit: float
 ) -> tuple[Tensor, Tensor]:
     """The result [T, H, D] and the logarithm of each token's normaliser [T, H]."""
-    layout = Layout(offsets, sees, moment, q.shape[1])
-    bias = TileBias(positions, times, unit, longest=layout.longest, scale=LOG2_E) if len(moment) else None
+    layout = layout_of(offsets, sees, moment, q.shape[1])
+    bias = TileBias(positions, times, unit, longest=layout.longest, scale=LOG2_E) if positions.shape[1] else None
     queries, keys, values = layout.spread(q).mul_(LOG2_E * q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     out, log2_normaliser, scratch = torch.empty_like(values), values.new_empty(len(values), 1), layout.scratch(q)
     for tile in layout.tiles():
@@ -46,8 +46,8 @@ def backward(
     unit: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and of both tables."""
-    layout = Layout(offsets, sees, moment, q.shape[1])
-    bias = TileBias(positions, times, unit, longest=layout.longest, scale=LOG2_E) if len(moment) else None
+    layout = layout_of(offsets, sees, moment, q.shape[1])
+    bias = TileBias(positions, times, unit, longest=layout.longest, scale=LOG2_E) if positions.shape[1] else None
     queries, keys, values = layout.spread(q).mul_(LOG2_E * q.shape[-1] ** -0.5), layout.spread(k), layout.spread(v)
     pulled, log2_normaliser = layout.spread_gradient(grad), layout.spread(log_normaliser[..., None] * LOG2_E)
     mean_pull = layout.spread_gradient((grad * out).sum(-1, keepdim=True))

@@ -256,7 +256,8 @@ def backward(
     pull_queries[grid](*inputs, grad, out, log_normaliser, delta, dq, d_positions, d_times, *sizes, **options)
     pull_keys[grid](*inputs, grad, log_normaliser, delta, dk, dv, *sizes, **options)
     dq, dk, dv = (_narrow(x, q) for x in (dq, dk, dv))
-    return dq, dk, dv, d_positions.sum(0).to(positions.dtype), d_times.sum(0).to(times.dtype)
+    of_times = d_times.sum(0).to(times.dtype) if len(moment) else torch.zeros_like(times)
+    return dq, dk, dv, d_positions.sum(0).to(positions.dtype), of_times
 
 
 def options_of(dim: int, dtype: torch.dtype, has_bias: bool, softmax: bool) -> dict[str, Any]:
@@ -303,6 +304,8 @@ def _prepare(
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     options = options_of(dim, q.dtype, num_positions > 0, norm is None)
     blocks = blocks_of(offsets, num_tokens, options["BLOCK"])
+    if not len(moment):  # no time between any two tokens, and nothing that it says
+        times, moment = torch.zeros_like(times), torch.zeros_like(sees)
     tables = positions.float().contiguous(), times.float().contiguous()
     share = 1.0 if norm is None else 1.0 / norm
     sizes = (q.stride(0), q.stride(1), num_heads, q.shape[2], num_positions, num_times, dim**-0.5, 1.0 / unit, share)

@@ -26,7 +26,8 @@ def padded_logits(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tensor
     logits = q_BHLD @ k_BHLD.transpose(-1, -2) * q.shape[-1] ** -0.5
     if gaps is not None:
         places = sees_BL[:, :, None] - index  # not above 0 between a token and itself, which counts as none
-        moment_BL = ragged.pad(gaps.moment, offsets, length)
-        bias_HBLL = gap_bias(gaps.positions, places) + gap_bias(gaps.times, moment_BL[:, :, None] - moment_BL[:, None, :], gaps.unit)
-        logits = logits + bias_HBLL.transpose(0, 1)
+        logits = logits + gap_bias(gaps.positions, places).transpose(0, 1)
+        if gaps.moment is not None:
+            moment_BL = ragged.pad(gaps.moment, offsets, length)
+            logits = logits + gap_bias(gaps.times, moment_BL[:, :, None] - moment_BL[:, None, :], gaps.unit).transpose(0, 1)
     return logits, visible[:, None], v_BHLD

@@ -6,28 +6,32 @@ every tile's queries and keys are views. Padding is a row's last token once more
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from kernels import ragged
 from kernels.gap_bias.blocked import Gaps, TileBias
 
 TILE = 1 << 18  # logits: a MiB of float32
 BLOCK = 128  # queries of a row
-SLACK = 0.75  # the shortest row of a chunk, as a share of the longest
+SLACK = 0.75  # the shortest row of a chunk, as a share of the longest; or shorter, as long as all of them pad less than this:
+SPARE = 1 << 15  # logits, which cost about as much as the dozens of calls that a tile is made of
 
 
 @dataclass(frozen=True)
 class Tile:
     """Queries first … last of `num_rows` rows, against the keys before `last`: num_heads · num_rows = N matrices [I, J].
 
-    sees int64 [num_rows, I] and moment int64 [num_rows, length] (or None) of the tokens; start, stop: the chunk's slots.
+    sees int64 [num_rows, I], or [1, I] where it is the same in all rows, and moment int64 [num_rows, length] (or None) of the tokens;
+    start, stop: the chunk's slots.
     """
 
     start: int
     stop: int
+    num_rows: int
     num_heads: int
     length: int
     first: int
@@ -38,7 +42,7 @@ class Tile:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Of the logits: heads, rows, queries, keys."""
-        return self.num_heads, self.sees.shape[0], self.last - self.first, self.last
+        return self.num_heads, self.num_rows, self.last - self.first, self.last
 
     def queries(self, slots: Tensor) -> Tensor:
         """[S, ...] → [N, I, ...], a view."""
@@ -49,7 +53,7 @@ class Tile:
         return self._rows(slots)[:, : self.last]
 
     def distance(self, dtype: torch.dtype) -> Tensor:
-        """sees[i] − j, as a number that arithmetic is fast on: [rows, I, J]. A token is seen where that is above 0, and by itself."""
+        """sees[i] − j, as a number that arithmetic is fast on: [rows or 1, I, J]. A token is seen where that is above 0, and by itself."""
         return self.sees.to(dtype)[:, :, None] - torch.arange(self.last, dtype=dtype, device=self.sees.device)
 
     def ceiling(self, distance: Tensor, unseen: float, seen: float) -> Tensor:
@@ -77,6 +81,8 @@ class Layout:
         place = place - (row_length.cumsum(0) - row_length).repeat_interleave(row_length)
         token = row_start.repeat_interleave(row_length) + place.minimum((real_length - 1).repeat_interleave(row_length))
         self._sees = sees[token]
+        # where every token sees those before it, rows differ in nothing but their length: the longest of a chunk speaks for all of them
+        self._is_causal = bool((sees == ragged.place_in_row(offsets, len(sees))).all())
         self._moment = moment[token] if len(moment) else None
         # the slots of a chunk's second head stand behind all those of its first
         head = torch.arange(num_heads, device=offsets.device)
@@ -106,19 +112,49 @@ class Layout:
         start = 0
         for num_rows, length in self.chunks:
             stop = start + num_rows * length
-            sees = self._sees[start:stop].view(num_rows, length)
+            sees = self._sees[start:stop].view(num_rows, length)[: 1 if self._is_causal else num_rows]
             moment = None if self._moment is None else self._moment[start:stop].view(num_rows, length)
             block = _block(length)
             for first in range(0, length, block):
                 last = min(first + block, length)
                 slots = self.num_heads * start, self.num_heads * stop
-                yield Tile(*slots, self.num_heads, length, first, last, sees[:, first:last], moment)
+                yield Tile(*slots, num_rows, self.num_heads, length, first, last, sees[:, first:last], moment)
             start = stop
 
     def scratch(self, like: Tensor) -> Tensor:
         """Room for the logits of the largest tile."""
         sizes = (num_rows * _block(length) * length for num_rows, length in self.chunks)
         return like.new_empty(self.num_heads * max(sizes, default=0))
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A layout, and what it was made of. As long as that is held, nothing else can stand where it stands in memory."""
+
+    tensors: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    layout: Layout
+
+    def is_of(self, *tensors: Tensor, num_heads: int) -> bool:
+        same = all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(self.tensors, tensors, strict=True))
+        return same and self.versions == _versions(tensors) and self.layout.num_heads == num_heads
+
+
+_latest: _Remembered | None = None
+
+
+def layout_of(offsets: Tensor, sees: Tensor, moment: Tensor, num_heads: int) -> Layout:
+    """The layout of a batch: of the same tensors as last time the same, since every block asks for it twice, forth and back."""
+    global _latest
+    tensors = offsets, sees, moment
+    remembered = _latest
+    if remembered is None or not remembered.is_of(*tensors, num_heads=num_heads):
+        remembered = _latest = _Remembered(tensors, _versions(tensors), Layout(*tensors, num_heads))
+    return remembered.layout
+
+
+def _versions(tensors: Iterable[Tensor]) -> tuple[int, ...]:
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
 
 
 def share_of_padding(offsets: Tensor, num_heads: int) -> float:
@@ -142,7 +178,7 @@ def logits_of(
     """
     logits, distance, gaps = room(scratch, tile), tile.distance(queries.dtype), None
     left, right = tile.queries(queries), tile.keys(keys).mT
-    if bias is not None and tile.moment is not None:
+    if bias is not None:
         gaps = bias.gaps(distance, tile.moment, tile.first)
         bias.write(logits.view(tile.shape), gaps)
         logits.baddbmm_(left, right)
@@ -161,10 +197,12 @@ def _chunks(lengths: list[int], num_heads: int) -> Iterator[tuple[int, int]]:
     while start < len(lengths):
         length = lengths[start]
         most = max(1, TILE // (num_heads * _block(length) * length))
-        alike = bisect_right(lengths, -int(SLACK * length), lo=start, key=lambda other: -other)
-        num_rows = min(most, alike - start)
-        yield num_rows, length
-        start += num_rows
+        stop = min(bisect_right(lengths, -int(SLACK * length), lo=start, key=lambda other: -other), start + most)
+        spare = SPARE
+        while stop < min(start + most, len(lengths)) and (spare := spare - num_heads * (length**2 - lengths[stop] ** 2)) > 0:
+            stop += 1
+        yield stop - start, length
+        start = stop
 
 
 def _block(length: int) -> int:

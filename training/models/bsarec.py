@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from kernels.gap_bias import GapTables
+from training.models.dropout import Dropout
 from training.models.encoder import Encoder
 from training.models.rows import Rows, Stack
 from training.models.sasrec import Attention
@@ -48,7 +49,7 @@ class Block(nn.Module):
         self.attention = Attention(dim, num_heads)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.norm_filter, self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""

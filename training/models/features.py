@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from training.models import clock
+from training.models.dropout import Dropout
 from training.models.facts import Facts
 from training.models.grouping import Grouping, group
 from training.models.item_tower import ItemTower
@@ -76,7 +77,7 @@ class Features(nn.Module):
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)
         if knows_times:
             self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @property
     def items(self) -> Items:
@@ -89,8 +90,8 @@ class Features(nn.Module):
         steps = Tokens(self.dropout(self._steps(batch, grouping)), grouping.time, grouping.offsets)
         with_rhythm = with_rhythm or self.knows_times
         rhythm = self.rhythm(batch, grouping) if with_rhythm else steps.x.new_zeros(len(batch.now), 0)
-        questions = self.from_rhythm(rhythm) if self.knows_times else _latest(steps, batch)
-        return Embedded(steps, Tokens(questions, batch.now, batch.question_offsets), rhythm, grouping)
+        questions = Tokens(self.from_rhythm(rhythm), batch.now, batch.question_offsets) if self.knows_times else _latest(steps, batch)
+        return Embedded(steps, questions, rhythm, grouping)
 
     def _steps(self, batch: Batch, grouping: Grouping) -> Tensor:
         event = sum(embedding(batch.fields[field]) for field, embedding in self.embeddings.items())
@@ -105,12 +106,13 @@ class Features(nn.Module):
         return mean + self.from_step(torch.cat([clock.calendar(grouping.time), gap], -1))
 
 
-def _latest(steps: Tokens, batch: Batch) -> Tensor:
-    """Each question's latest step: [Q, D]; zeros where there is none."""
+def _latest(steps: Tokens, batch: Batch) -> Tokens:
+    """Questions that are their latest step, or zeros where there is none."""
     owner = ragged.row_of_value(batch.question_offsets, batch.now.shape[0])
     past = past_of_questions(steps, Tokens(steps.x, batch.now, batch.question_offsets))
     padded = torch.cat([steps.x, steps.x.new_zeros(1, steps.x.shape[1])])
-    return padded[torch.where(past > 0, steps.offsets[owner] + past - 1, steps.x.shape[0])]
+    latest = torch.where(past > 0, steps.offsets[owner] + past - 1, steps.x.shape[0])
+    return Tokens(padded[latest], batch.now, batch.question_offsets, latest)
 
 
 def _number(values: Tensor) -> Tensor:

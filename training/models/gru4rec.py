@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from kernels import ragged
 from training.errors import ConfigError
+from training.models.dropout import Dropout
 from training.models.encoder import Encoder
 from training.models.tokens import Tokens, past_of_questions
 from training.settings import Count, Share
@@ -26,7 +27,7 @@ class GRU4Rec(Encoder):
         if not num_blocks:
             raise ConfigError("expected encoder.num_blocks to be 1 or more, received 0; correct it")
         self.layers = nn.ModuleList(nn.GRU(dim, dim) for _ in range(num_blocks))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.answer = nn.GRUCell(dim, dim)
         self.norm = nn.LayerNorm(dim)
 

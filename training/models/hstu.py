@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kernels.gap_bias import GapTables
 from kernels.hstu_attention import hstu_attention
 from training.errors import ConfigError
+from training.models.dropout import Dropout
 from training.models.encoder import Encoder
 from training.models.rows import Rows, Stack
 from training.models.tokens import Tokens
@@ -41,7 +42,7 @@ class Block(nn.Module):
         self.num_heads, self.usual_length = num_heads, usual_length
         self.norm_input, self.norm_attended = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.to_uvqk, self.to_out = nn.Linear(dim, 4 * dim), nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""

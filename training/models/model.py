@@ -35,7 +35,8 @@ class SequenceModel(nn.Module):
 
     def share_of_padding(self, context: Context) -> float:
         """Of the tokens that the encoder computed with."""
-        return self.encoder.share_of_padding(context.grouping.offsets + context.batch.question_offsets)
+        questions = context.batch.question_offsets if self.features.knows_times else 0
+        return self.encoder.share_of_padding(context.grouping.offsets + questions)
 
     def represent(self, batch: Batch) -> Context:
         """The representation of every question, with what objectives need beside it."""

@@ -1,6 +1,7 @@
 """Steps and questions of each customer as one row of tokens, as the attention operators of `kernels` read them.
 
-A question stands behind all steps of its customer, sees those at or before its moment, and is seen by nothing. No padding anywhere.
+A question stands behind all steps of its customer, sees those at or before its moment, and is seen by nothing. A question that is nothing
+but its latest step is that step: rows are half as long then. No padding anywhere.
 """
 
 import math
@@ -22,12 +23,15 @@ NUM_HOURS = 16  # knots at 0, 1, 3, 7, ... 32,767 hours back, which is more than
 
 @dataclass
 class Rows:
-    """x [T, D]; offsets int64 [B + 1]; sees: how many steps of its row each token sees; moment µs [T]; questions: where they stand [Q]."""
+    """x [T, D]; offsets int64 [B + 1]; sees: how many steps of its row each token sees; moment µs [T], None where only the order is known.
+
+    questions: where they stand [Q].
+    """
 
     x: Tensor
     offsets: Tensor
     sees: Tensor
-    moment: Tensor
+    moment: Tensor | None
     questions: Tensor
 
 
@@ -79,7 +83,9 @@ class Gaps(nn.Module):
 
 
 def rows_of(steps: Tokens, questions: Tokens) -> Rows:
-    """One row a customer: the steps, then the questions."""
+    """One row a customer: the steps, then the questions; where questions are steps, the steps alone."""
+    if questions.latest is not None:
+        return _rows_of_steps(steps, questions.latest)
 
     def joined(of_steps: Tensor, of_questions: Tensor) -> Tensor:
         return ragged.concatenate(of_steps, steps.offsets, of_questions, questions.offsets)[0]
@@ -93,3 +99,13 @@ def rows_of(steps: Tokens, questions: Tokens) -> Rows:
         joined(steps.time, questions.time),
         torch.arange(num_questions, device=behind.device) + behind,
     )
+
+
+def _rows_of_steps(steps: Tokens, latest: Tensor) -> Rows:
+    """Each question stands where its step does; those without one share a row of their own, behind the customers'."""
+
+    def with_none(values: Tensor) -> Tensor:
+        return torch.cat([values, values.new_zeros(1, *values.shape[1:])])
+
+    offsets = torch.cat([steps.offsets, steps.offsets[-1:] + 1])
+    return Rows(with_none(steps.x), offsets, with_none(past_of_steps(steps)), None, latest)

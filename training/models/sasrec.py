@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kernels.gap_bias import GapTables
 from kernels.jagged_attention import jagged_attention
+from training.models.dropout import Dropout
 from training.models.encoder import Encoder
 from training.models.rows import Rows, Stack
 from training.models.tokens import Tokens
@@ -34,8 +35,8 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(dim, num_heads)
         self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""

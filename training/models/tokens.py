@@ -10,11 +10,16 @@ from kernels import ragged
 
 @dataclass
 class Tokens:
-    """x [N, D], time µs [N], offsets [B + 1] by customer."""
+    """x [N, D], time µs [N], offsets [B + 1] by customer.
+
+    latest: of questions that are nothing but their latest step, where it stands among the steps, int64 [Q]; behind them all
+    where there is none.
+    """
 
     x: Tensor
     time: Tensor
     offsets: Tensor
+    latest: Tensor | None = None
 
 
 def past_of_steps(steps: Tokens) -> Tensor:

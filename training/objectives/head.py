@@ -6,6 +6,7 @@ What a table of recency, frequency and money would know need not pass through an
 import torch
 from torch import Tensor, nn
 
+from training.models.dropout import Dropout
 from training.models.rhythm import RHYTHM_SIZE
 from training.objectives.objective import Context
 
@@ -15,8 +16,8 @@ class Head(nn.Module):
 
     def __init__(self, size: int, *, dim: int, dropout: float) -> None:
         super().__init__()
-        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), nn.Dropout(dropout))
-        self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, size))
+        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), Dropout(dropout))
+        self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), Dropout(dropout), nn.Linear(dim, size))
 
     def start_at(self, *values: float) -> "Head":
         """Let the answers begin near these, one for each number or one for all."""

@@ -14,6 +14,7 @@ Where `neighbours` are asked for, what others took near the customer's last item
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -253,6 +254,10 @@ class NextItem(Objective):
             evidence = [self.judge(context, labels)[self.headline] for context, labels in asked]
             quality[favour] = float(np.nanmean(np.concatenate(evidence)))
         self.neighbours.favour.fill_(max(quality, key=lambda favour: quality[favour]))
+
+    def take_over(self, chosen: Self) -> None:
+        if self.neighbours is not None and chosen.neighbours is not None:
+            self.neighbours.favour.copy_(chosen.neighbours.favour)
 
     def compare(self, rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         candidates = torch.isfinite(self.candidate_bias).numpy()

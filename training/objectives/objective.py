@@ -6,6 +6,7 @@ It also says what its answers are and what they are compared with: contract, sum
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -121,6 +122,9 @@ class Objective(nn.Module, abc.ABC):
 
     def calibrate(self, _asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
         """Learn from the validation window, whose batches these are, to mean what is said. What is learned is part of the weights."""
+
+    def take_over(self, _chosen: Self) -> None:
+        """What was chosen on validation by the same objective of a model that had not seen it, where this one has."""
 
     def compare(self, _rivals: Rivals, customers: np.ndarray, evidence: dict[str, np.ndarray]) -> list[Comparison]:
         """The answers in the test window beside those of baselines, of which there may be none.

@@ -3,7 +3,8 @@
 The same seed and epoch give the same batches on any number of processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -66,8 +67,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def of(self, mine: np.ndarray) -> Batch:
         """Some customers [B] at the moments of this epoch."""
-        generators = [np.random.default_rng([self.seed, self.epoch, customer]) for customer in mine]
-        now, counts = self._draw(mine, generators)
+        now, counts = self._draw(mine, Generators(self.seed, self.epoch, mine))
         return self.questions.ask(mine, now, counts, self.until[mine])
 
     def _groups(self) -> list[np.ndarray]:
@@ -86,7 +86,7 @@ class TrainingBatches(Dataset[Batch]):
         group = (middle * num_batches(total, self.tokens_per_batch) / total).astype(np.int64)
         return np.split(customers, np.flatnonzero(np.diff(group)) + 1)
 
-    def _draw(self, customers: np.ndarray, generators: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, customers: np.ndarray, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
         """Moments within a stretch of each history that fits into `max_events`.
 
         Where a history is longer, the stretch ends at random between the moment at which it was full and the end of training: at a time,
@@ -97,11 +97,29 @@ class TrainingBatches(Dataset[Batch]):
         max_events, timestamp, born = self.questions.max_events, known.columns["timestamp"], known.offsets[:-1]
         is_longer = known.num_events > max_events
         full = timestamp[born + np.where(is_longer, max_events - 1, 0)]
-        share = np.array([generator.random() if longer else 1.0 for generator, longer in zip(generators, is_longer, strict=True)])
+        share = np.array([generators[place].random() if longer else 1.0 for place, longer in enumerate(is_longer)])
         until = np.where(is_longer, full + (share * (until - full)).astype(np.int64), until)
         before = History.at(known, until)
         asked = keep_last(before, np.where(before.num_events > max_events, max(1, max_events // 2), max_events))
         return self.moments.draw(asked, timestamp[born], until, generators)
+
+
+class Generators(Sequence[np.random.Generator]):
+    """Each customer's own random numbers, the same in whichever batch; made when asked for, which costs more than to draw from them."""
+
+    def __init__(self, seed: int, epoch: int, customers: np.ndarray) -> None:
+        self._seed, self._epoch, self._customers = seed, epoch, customers
+        self._made: dict[int, np.random.Generator] = {}
+
+    def __len__(self) -> int:
+        return len(self._customers)
+
+    def __getitem__(self, place: Any) -> Any:
+        if place not in range(len(self)):
+            raise IndexError(place)
+        if place not in self._made:
+            self._made[place] = np.random.default_rng([self._seed, self._epoch, self._customers[place]])
+        return self._made[place]
 
 
 class EpochLoader:

@@ -4,6 +4,7 @@ A question asked halfway between two purchases knows how long the customer has b
 follow (one in every gap, say), long silences would be as frequent as short ones, and P(purchase | silence) would come out wrong.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ class Moments(Protocol):
     """Draws the questions of one epoch."""
 
     def draw(
-        self, history: History, born: np.ndarray, until: np.ndarray, generators: list[np.random.Generator]
+        self, history: History, born: np.ndarray, until: np.ndarray, generators: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Moments (µs, int64 [Q], rising within a customer) and how many each customer has [B].
 
@@ -36,7 +37,7 @@ class UniformMoments:
         self.cold_start = cold_start
 
     def draw(
-        self, history: History, born: np.ndarray, until: np.ndarray, generators: list[np.random.Generator]
+        self, history: History, born: np.ndarray, until: np.ndarray, generators: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
         first = history.columns["timestamp"][history.offsets[:-1]]
         shares = np.stack([generator.random(self.per_customer + 1) for generator in generators])
@@ -50,7 +51,7 @@ class MomentAfterEachStep:
     """One moment right after every step: the classic next-item training, in which silence is always zero."""
 
     def draw(
-        self, history: History, born: np.ndarray, until: np.ndarray, generators: list[np.random.Generator]
+        self, history: History, born: np.ndarray, until: np.ndarray, generators: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
         starts = step_starts(history)
         owner = np.repeat(np.arange(history.num_customers), history.num_events)[starts]
