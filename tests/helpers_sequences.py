@@ -18,6 +18,7 @@ from training.models.bsarec import BSARec
 from training.models.encoder import Encoder
 from training.models.facts import Facts
 from training.models.features import Features
+from training.models.gated import Gated
 from training.models.gru4rec import GRU4Rec
 from training.models.hstu import HSTU
 from training.models.model import SequenceModel
@@ -110,6 +111,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "sasrec": SASRec,
     "hstu": partial(HSTU, usual_length=8),
     "bsarec": partial(BSARec, alpha=0.7, reach=4),
+    "gated": partial(Gated, alpha=0.7, reach=4),
     "gru4rec": _without_heads,
 }
 

@@ -140,6 +140,10 @@ SETTINGS_OF = {
     "no heads": (["encoder.num_heads=0"], "expected encoder.num_heads to be a whole number from 1 on, received 0;"),
     "a seed that is too long": (["seed=99999999999999999999"], "expected seed to be a whole number from 0 to 2147483647, received 9999"),
     "no place": (["out=null"], "expected out to be a text, received None;"),
+    "the answer's time beside who will come": (
+        ["knows_target_time=true"],
+        "expected objective=[next_item] where knows_target_time=true, received next_item, intent; ask one of them",
+    ),
     "no item": (["categories=[event]"], "expected item and event among categories, received event; add item"),
     "a text for a list": (
         ["categories=item"],

@@ -46,9 +46,9 @@ from training.sequences.batch import Batch
 from training.sequences.datamodule import TrainingBatches, WindowBatches
 from training.sequences.future import Future
 from training.sequences.history import History, customer_of_event
-from training.sequences.moments import MomentAfterEachStep, UniformMoments
+from training.sequences.moments import MomentAfterEachStep, MomentBeforeEachStep, UniformMoments
 from training.sequences.questions import Questions
-from training.sequences.split import DAY, Split, Window, leave_one_out, time_split
+from training.sequences.split import DAY, Split, Window, at_target_times, leave_one_out, time_split
 
 LOG = random_log(10, num_customers=16)
 NUM_CUSTOMERS = LOG.num_customers
@@ -125,10 +125,15 @@ def test_features_of_the_intent_baselines_are_blind_to_the_future() -> None:
     assert_blind_to_the_future(intent_features, LOG, EVERYBODY)
 
 
+BY_TIME = time_split(LOG, horizon_days=10, test_cutoff="2022-02-20", validation_cutoff="2022-02-08")
 SPLITS = {
-    "time": time_split(LOG, horizon_days=10, test_cutoff="2022-02-20", validation_cutoff="2022-02-08"),
+    "time": BY_TIME,
+    "time, the targets' known": at_target_times(LOG, BY_TIME, np.array([PURCHASE])),
     "leave_one_out": leave_one_out(History.at(LOG, START + 50 * DAY)),  # so that something comes after its last step
 }
+
+
+MOMENTS = {"uniform": UniformMoments(4), "after each step": MomentAfterEachStep(), "before each step": MomentBeforeEachStep()}
 
 
 @pytest.fixture(params=SPLITS.values(), ids=SPLITS.keys())
@@ -136,7 +141,7 @@ def split(request: pytest.FixtureRequest) -> Split:
     return request.param
 
 
-@pytest.mark.parametrize("moments", [UniformMoments(4), MomentAfterEachStep()], ids=["uniform", "after each step"])
+@pytest.mark.parametrize("moments", MOMENTS.values(), ids=MOMENTS.keys())
 @pytest.mark.parametrize("max_events", [1000, 4])
 def test_training_sees_nothing_after_its_end(model: SequenceModel, split: Split, moments: UniformMoments, max_events: int) -> None:
     """Moments, histories, labels, first weights: an epoch stays the same whatever happens after `train_until`."""

@@ -143,6 +143,7 @@ def test_recorded_answers_hold(predictor: Predictor, small_artifact: Path) -> No
 OTHER_MODELS = [
     ["encoder=hstu"],
     ["encoder=bsarec"],
+    ["encoder=gated"],
     ["encoder=gru4rec"],
     [
         "knows_times=false",

@@ -5,7 +5,7 @@ import pytest
 from helpers_sequences import START, random_log, rows_of
 
 from training.sequences.history import History, take
-from training.sequences.moments import MomentAfterEachStep, UniformMoments
+from training.sequences.moments import MomentAfterEachStep, MomentBeforeEachStep, UniformMoments
 from training.sequences.split import DAY
 
 LOG = take(random_log(2), np.array([0, 1, 2, 4, 5, 6, 7]))  # everybody has an event
@@ -78,3 +78,6 @@ def test_after_each_step() -> None:
     expected = [sorted({time for time, *_ in rows_of(log, customer)}) for customer in range(log.num_customers)]
     assert counts.tolist() == [len(times) for times in expected]
     assert moments.tolist() == [time for times in expected for time in times]
+    before, as_many = MomentBeforeEachStep().draw(log, UNTIL, UNTIL, [])
+    assert before.tolist() == [time - 1 for time in moments]
+    assert as_many.tolist() == counts.tolist()

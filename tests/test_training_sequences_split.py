@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers_sequences import START, log_of, logs, random_log, rows_of, searched
+from helpers_sequences import PURCHASE, START, log_of, logs, random_log, rows_of, searched
 from hypothesis import given
 
 from training.errors import ConfigError
 from training.sequences.history import History
-from training.sequences.split import DAY, Split, leave_one_out, make_split, time_split
+from training.sequences.split import DAY, Split, at_target_times, leave_one_out, make_split, time_split
 
 LOG = random_log(0)  # 60 days from 2022-01-08 on
 
@@ -124,3 +124,19 @@ def test_leave_one_out_never_trains_on_what_it_asks() -> None:
         assert trained
         assert max(trained) < min(asked)
         assert len(asked) == 2
+
+
+def test_at_target_times_the_answer_is_a_microsecond_away() -> None:
+    """Of the kind asked for, others may lie between; the answer itself is not seen, and who has none is asked as before."""
+    for split in (time_split(LOG, horizon_days=7), leave_one_out(LOG)):
+        asked = at_target_times(LOG, split, np.array([PURCHASE]))
+        assert np.array_equal(asked.train_until, split.train_until)
+        for window, before in ((asked.validation, split.validation), (asked.test, split.test)):
+            assert np.array_equal(window.until, before.until)
+            answers = [
+                [time for time, kind, _ in rows_of(LOG, customer) if kind == PURCHASE and now < time <= until]
+                for customer, (now, until) in enumerate(zip(before.now, before.until, strict=True))
+            ]
+            expected = [min(times) - 1 if times else now for times, now in zip(answers, before.now.tolist(), strict=True)]
+            assert window.now.tolist() == expected
+            assert any(answers)

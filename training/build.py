@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
@@ -15,10 +16,11 @@ from training.models.facts import Facts
 from training.models.features import Features
 from training.models.model import SequenceModel
 from training.module import SequenceModule
+from training.objectives.next_item import NextItem
 from training.objectives.objective import Objective
 from training.sequences.datamodule import SequenceData
 from training.sequences.questions import Questions
-from training.sequences.split import Split, make_split
+from training.sequences.split import Split, at_target_times, make_split
 from training.sequences.store import SequenceStore
 
 
@@ -42,12 +44,14 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     """
     torch.manual_seed(config.seed)
     split = make_split(store, **_plain(config.data.split))
-    learned = replace(split, train_until=split.test.now) if refit else split
+    train_until = split.test.now if refit else split.train_until
     tower = _plain(config).get("item_tower", False)
-    facts = Facts.of(store, store.vocabularies, learned.train_until, item_tower=tower)
+    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)
+    if config.get("knows_target_time", False):
+        split = at_target_times(store, split, _kinds_of_targets(objectives))
     features = Features(
         categories=fields.categories,
         numbers=fields.numbers,
@@ -63,7 +67,7 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     moments = instantiate(config.moments)
     data = SequenceData(
         store,
-        learned,
+        replace(split, train_until=train_until),
         questions,
         moments,
         customers_per_batch=config.customers_per_batch,
@@ -79,6 +83,14 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         seed=config.seed,
     )
     return Parts(store, split, facts, model, questions, data, module)
+
+
+def _kinds_of_targets(objectives: Mapping[str, Objective]) -> np.ndarray:
+    """The events that are answers. Raises ConfigError beside other objectives: whether somebody comes, and when, would be told."""
+    (objective, *others) = objectives.values()
+    if others or not isinstance(objective, NextItem):
+        raise ConfigError(f"expected objective=[next_item] where knows_target_time=true, received {', '.join(objectives)}; ask one of them")
+    return objective.kinds
 
 
 def _check_outputs(objectives: Mapping[str, Objective]) -> None:

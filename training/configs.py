@@ -36,6 +36,7 @@ class TrainSettings:
     numbers: list[str]
     item_tower: bool | Names
     knows_times: bool
+    knows_target_time: bool
     customers_per_batch: Count
     tokens_per_batch: Count | None
     patience: Count

@@ -23,7 +23,10 @@ class Dropout(nn.Module):
         if not self.training or x.device.type != "cpu":
             return F.dropout(x, self.share, self.training)
         dropped = round(self.share * SIDES)
-        return _Masked.apply(x, coins(x.shape, x.device) >= dropped, SIDES / (SIDES - dropped)) if 0 < dropped < SIDES else F.dropout(x, self.share)
+        if not 0 < dropped < SIDES:
+            return F.dropout(x, self.share)
+        kept: Tensor = _Masked.apply(x, coins(x.shape, x.device) >= dropped, SIDES / (SIDES - dropped))
+        return kept
 
 
 def coins(shape: torch.Size, device: torch.device) -> Tensor:

@@ -53,6 +53,21 @@ class MomentAfterEachStep:
     def draw(
         self, history: History, born: np.ndarray, until: np.ndarray, generators: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        starts = step_starts(history)
-        owner = np.repeat(np.arange(history.num_customers), history.num_events)[starts]
-        return history.columns["timestamp"][starts], np.bincount(owner, minlength=history.num_customers)
+        return _times_of_steps(history)
+
+
+class MomentBeforeEachStep:
+    """One moment in the microsecond before every step: what comes is asked for by somebody who knows when. For `knows_target_time`."""
+
+    def draw(
+        self, history: History, born: np.ndarray, until: np.ndarray, generators: Sequence[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        times, counts = _times_of_steps(history)
+        return times - 1, counts
+
+
+def _times_of_steps(history: History) -> tuple[np.ndarray, np.ndarray]:
+    """µs of every step [Q], and how many each customer has [B]."""
+    starts = step_starts(history)
+    owner = np.repeat(np.arange(history.num_customers), history.num_events)[starts]
+    return history.columns["timestamp"][starts], np.bincount(owner, minlength=history.num_customers)

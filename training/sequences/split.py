@@ -4,13 +4,14 @@ A moment `now` splits a customer's log: events at or before it are history, late
 to `train_until`, which no validation moment precedes; validation looks no further than the test moment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 
 from training.errors import ConfigError
+from training.sequences.future import Future
 from training.sequences.history import Log, step_starts
 from training.settings import Positive
 
@@ -102,6 +103,19 @@ def make_split(
     if kind == "leave_one_out":
         return leave_one_out(log)
     raise ConfigError(f"expected split.kind time or leave_one_out, received {kind!r}")
+
+
+def at_target_times(log: Log, split: Split, kinds: np.ndarray) -> Split:
+    """The same questions of validation and test, asked in the microsecond before their answer: its time is known then, and it alone.
+
+    kinds: ids of the events that are answers. A customer without an answer is asked when they were.
+    """
+    return replace(split, validation=_until_answered(log, split.validation, kinds), test=_until_answered(log, split.test, kinds))
+
+
+def _until_answered(log: Log, window: Window, kinds: np.ndarray) -> Window:
+    future = Future.after(log, kinds=kinds, now=window.now, owner=np.arange(len(window.now)), until=window.until)
+    return replace(window, now=np.where(future.found, future.time_of_first() - 1, window.now))
 
 
 def _all(log: Log, moment: int) -> np.ndarray:
