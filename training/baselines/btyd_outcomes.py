@@ -21,21 +21,32 @@ def pareto_nbd_outcomes(question: OutcomeQuestion) -> OutcomeAnswers:
 
 
 def _outcomes(question: OutcomeQuestion, kind: type[BGNBD] | type[ParetoNBD]) -> OutcomeAnswers:
-    buyers, days, lessons = Transactions.of(question.activity.steps, question.now), question.horizon_days, question.lessons
+    buyers, days = Transactions.of(question.activity.steps, question.now), question.horizon_days
     model = kind.fit(buyers)
-    returns = _with_strangers(question, buyers, model.returns(buyers, days=days), lessons.returned)
-    when = _with_strangers(question, buyers, model.days_to_next(buyers, days=days), lessons.days)
-    if not question.priced:
-        return OutcomeAnswers(returns, None, when, model.settings)
-    basket = GammaGamma.fit(buyers)
-    value = model.purchases(buyers, days=days) * basket.spend(buyers)
-    return OutcomeAnswers(returns, _with_strangers(question, buyers, value, lessons.spent), when, f"{model.settings}; {basket.settings}")
+    returns = _with_strangers(question, buyers, model.returns(buyers, days=days), "returned")
+    when = _with_strangers(question, buyers, model.days_to_next(buyers, days=days), "days")
+    spend, settings = _spend(buyers, priced=question.priced)
+    value = model.purchases(buyers, days=days) * spend
+    return OutcomeAnswers(returns, _with_strangers(question, buyers, value, "spent"), when, f"{model.settings}; {settings}")
 
 
-def _with_strangers(question: OutcomeQuestion, buyers: Transactions, said: np.ndarray, happened: np.ndarray) -> np.ndarray:
+def _spend(buyers: Transactions, *, priced: bool) -> tuple[np.ndarray | float, str]:
+    """The expected spend of a transaction, and what was fitted. Without prices it holds so many purchases, whose ever it is."""
+    if priced:
+        basket = GammaGamma.fit(buyers)
+        return basket.spend(buyers), basket.settings
+    each = float(np.average(buyers.spend, weights=buyers.repeats))
+    return each, f"{each:.3g} purchases on a day of any"
+
+
+def _with_strangers(question: OutcomeQuestion, buyers: Transactions, said: np.ndarray, happened: str) -> np.ndarray:
     """What is said of the buyers, and of who never bought the mean of what happened to their like: float64 [C]."""
-    past, asked = (_is_buyer(snapshots) for snapshots in (question.lessons.snapshots, question.asked))
-    answer = question.spread(mean_by_class(past, happened, asked))
+    asked = _is_buyer(question.asked)
+    if asked.all():
+        answer = np.full(question.past.num_customers, np.nan)
+    else:
+        lessons = question.lessons
+        answer = question.spread(mean_by_class(_is_buyer(lessons.snapshots), getattr(lessons, happened), asked))
     answer[buyers.customer] = said
     return answer
 

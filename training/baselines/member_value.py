@@ -49,8 +49,7 @@ def member_value_outcomes(question: OutcomeQuestion, formula: MemberValue) -> Ou
     returns = LogisticRegression().fit(before, lessons.returned).predict_proba(at)[:, 1]
     days = np.clip(LinearRegression().fit(before, lessons.days).predict(at), 0.0, question.horizon_days)
     worth = lessons.spent.sum() / max(past.sum(), np.finfo(np.float64).tiny)
-    value = question.spread(worth * asked) if question.priced else None
-    return OutcomeAnswers(question.spread(returns), value, question.spread(days), f"{formula}")
+    return OutcomeAnswers(question.spread(returns), question.spread(worth * asked), question.spread(days), f"{formula}")
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,20 @@ HELD_OUT = 0.2  # of the customers, to choose between variants
 class OutcomeAnswers:
     """What a baseline says of all customers of a store, each float64 [C]; None where it has no answer, NaN for who has no event yet.
 
-    returns: probability of a purchase within the horizon. value: expected spend within it (price times quantity). days: expected days to
-    the next purchase, the horizon where none comes by then: who has left never comes, so without that limit there is no mean.
-    settings: what was fitted or chosen, in words.
+    returns: probability of a purchase within the horizon. value: expected spend within it (price times quantity; in a log without prices
+    the number of purchases). days: expected days to the next purchase, the horizon where none comes by then: who has left never comes, so
+    without that limit there is no mean. settings: what was fitted or chosen, in words. why_not: why it is left out, where it is.
     """
 
     returns: np.ndarray | None = None
     value: np.ndarray | None = None
     days: np.ndarray | None = None
     settings: str = ""
+    why_not: str = ""
+
+
+class NoLessonsError(ConfigError):
+    """No past moment's horizon is over: there is nothing to learn from."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Lessons:
 class OutcomeQuestion:
     """activity: everything up to `now` and nothing later; asked: the customers seen by then, their features at `now`.
 
-    lessons: at moments whose horizon is over; later: at moments since, which are known in part. priced: whether amounts are known.
+    taught: lessons at moments whose horizon is over, and at moments since, which are known in part; None where no horizon is over.
+    priced: whether amounts are known.
     """
 
     past: History
@@ -68,8 +74,7 @@ class OutcomeQuestion:
     kinds: np.ndarray
     now: int
     horizon_days: float
-    lessons: Lessons
-    later: Lessons
+    taught: tuple[Lessons, Lessons] | None
     asked: Snapshots
     priced: bool
 
@@ -82,23 +87,43 @@ class OutcomeQuestion:
         past = History.at(log, now)
         names = [str(kind) for kind in range(int(past.columns["event"].max(initial=-1)) + 1)]
         activity = Activity.of(past, intent_events=kinds, event_names=names)
-        over = past_moments(int(activity.steps.timestamp.min(initial=now)), now, horizon)
-        since = [now - (now - over[0]) * part // (MAX_MOMENTS + 1) for part in range(1, MAX_MOMENTS + 1)]
-        random = np.random.default_rng(seed)
-        held = _held_out(activity.seen(over[0]), past.num_customers, random)
-        lessons, later = (_lessons(activity, moments, now, horizon, held, random) for moments in (_some(over), since))
-        taught = lessons.returned[~lessons.held]
-        if taught.all() or not taught.any():
-            raise ConfigError(
-                "expected some customers to come back after past moments and some not, found only one kind; change the horizon"
-            )
-        return cls(past, activity, kinds, now, horizon_days, lessons, later, Snapshots.take(activity, [now]), "price" in past.columns)
+        taught = _taught(activity, now, horizon, np.random.default_rng(seed))
+        return cls(past, activity, kinds, now, horizon_days, taught, Snapshots.take(activity, [now]), "price" in past.columns)
+
+    @property
+    def lessons(self) -> Lessons:
+        """At moments whose horizon is over. Raises NoLessonsError where there is none."""
+        return self._taught()[0]
+
+    @property
+    def later(self) -> Lessons:
+        """At moments since, which are known in part. Raises NoLessonsError where no horizon is over."""
+        return self._taught()[1]
+
+    def _taught(self) -> tuple[Lessons, Lessons]:
+        if self.taught is None:
+            raise NoLessonsError(f"no moment lies so far back that the {self.horizon_days:g} days after it are known")
+        return self.taught
 
     def spread(self, of_asked: np.ndarray) -> np.ndarray:
         """A number for each of `asked` [rows] to one for each customer [C], NaN for who was not asked about."""
         answer = np.full(self.past.num_customers, np.nan)
         answer[self.asked.customer] = of_asked
         return answer
+
+
+def _taught(activity: Activity, now: int, horizon: int, random: np.random.Generator) -> tuple[Lessons, Lessons] | None:
+    first = int(activity.steps.timestamp.min(initial=now))
+    if now - horizon <= first:
+        return None
+    over = past_moments(first, now, horizon)
+    since = [now - (now - over[0]) * part // (MAX_MOMENTS + 1) for part in range(1, MAX_MOMENTS + 1)]
+    held = _held_out(activity.seen(over[0]), activity.steps.num_customers, random)
+    lessons, later = (_lessons(activity, moments, now, horizon, held, random) for moments in (_some(over), since))
+    taught = lessons.returned[~lessons.held]
+    if taught.all() or not taught.any():
+        raise ConfigError("expected some customers to come back after past moments and some not, found only one kind; change the horizon")
+    return lessons, later
 
 
 def _held_out(known: np.ndarray, num_customers: int, random: np.random.Generator) -> np.ndarray:

@@ -3,9 +3,9 @@
     answers = outcome_baselines(store, split, kinds=purchases, horizon_days=91, seed=1)
     answers["pareto_nbd"].returns       the probability for every customer of the store at the test moment
 
-Only what lies before the test moment is read. `days` is the mean up to the horizon: see OutcomeAnswers. A log without prices has no
-`value`, and Cox's regression says nothing of value. Who was seen but never bought is unknown to buy-till-you-die models: they are given the
-mean of what such customers did after past moments.
+Only what lies before the test moment is read. `days` is the mean up to the horizon: see OutcomeAnswers. Without prices `value` is a
+number of purchases; Cox's regression says nothing of value. Who was seen but never bought is unknown to buy-till-you-die models: they are
+given the mean of what such customers did after past moments.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from training.baselines.boosted_outcomes import boosted_outcomes
 from training.baselines.btyd_outcomes import bg_nbd_outcomes, pareto_nbd_outcomes
 from training.baselines.cox import cox_outcomes
 from training.baselines.member_value import MemberValue, member_value_outcomes
-from training.baselines.outcome_question import OutcomeAnswers, OutcomeQuestion
+from training.baselines.outcome_question import NoLessonsError, OutcomeAnswers, OutcomeQuestion
 from training.baselines.rfm_outcomes import rfm_outcomes
 from training.sequences.history import Log
 from training.sequences.split import Split
@@ -30,7 +30,8 @@ def outcome_baselines(
 ) -> dict[str, OutcomeAnswers]:
     """{"rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees": answers} at the test moment of a split by time.
 
-    kinds: ids of the events that are purchases. member_value: the coefficients of that formula; None: the usual ones.
+    kinds: ids of the events that are purchases. member_value: the coefficients of that formula; None: the usual ones. Where no past
+    moment's horizon is over, those that learn from such moments have no answers, and say why.
     """
     question = OutcomeQuestion.of(store, split, kinds=kinds, horizon_days=horizon_days, seed=seed)
     baselines: dict[str, Callable[[OutcomeQuestion], OutcomeAnswers]] = {
@@ -41,4 +42,11 @@ def outcome_baselines(
         "cox": cox_outcomes,
         "boosted_trees": lambda asked: boosted_outcomes(asked, seed=seed),
     }
-    return {name: answer(question) for name, answer in track(baselines.items(), description="Fitting the outcome baselines")}
+    return {name: _answered(answer, question) for name, answer in track(baselines.items(), description="Fitting the outcome baselines")}
+
+
+def _answered(answer: Callable[[OutcomeQuestion], OutcomeAnswers], question: OutcomeQuestion) -> OutcomeAnswers:
+    try:
+        return answer(question)
+    except NoLessonsError as why:
+        return OutcomeAnswers(why_not=str(why))

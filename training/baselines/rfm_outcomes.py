@@ -11,15 +11,14 @@ from training.baselines.snapshots import Snapshots
 
 def rfm_outcomes(question: OutcomeQuestion) -> OutcomeAnswers:
     """Classes are cells of three fifths or the sum of the three, whichever foretells the spend of customers who were held out better."""
-    spent = question.lessons.spent if question.priced else question.lessons.returned
-    name = min(_CLASSES, key=lambda name: _error(question, _CLASSES[name], spent))
+    name = min(_CLASSES, key=lambda name: _error(question, _CLASSES[name]))
     past, asked = _CLASSES[name](question.lessons.snapshots), _CLASSES[name](question.asked)
 
     def answer(happened: np.ndarray) -> np.ndarray:
         return question.spread(mean_by_class(past, happened, asked))
 
-    value = answer(question.lessons.spent) if question.priced else None
-    return OutcomeAnswers(answer(question.lessons.returned), value, answer(question.lessons.days), f"mean of {name}")
+    returns, value, days = (answer(happened) for happened in (question.lessons.returned, question.lessons.spent, question.lessons.days))
+    return OutcomeAnswers(returns, value, days, f"mean of {name}")
 
 
 def mean_by_class(past: np.ndarray, happened: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -40,6 +39,6 @@ def _cell(snapshots: Snapshots) -> np.ndarray:
 _CLASSES: dict[str, Callable[[Snapshots], np.ndarray]] = {"the sum of the three scores": _sum, "the cell of the three scores": _cell}
 
 
-def _error(question: OutcomeQuestion, classes: Callable[[Snapshots], np.ndarray], happened: np.ndarray) -> float:
-    held, of = question.lessons.held, classes(question.lessons.snapshots)
+def _error(question: OutcomeQuestion, classes: Callable[[Snapshots], np.ndarray]) -> float:
+    held, of, happened = question.lessons.held, classes(question.lessons.snapshots), question.lessons.spent
     return float(((mean_by_class(of[~held], happened[~held], of[held]) - happened[held]) ** 2).mean())

@@ -26,7 +26,7 @@ def compare_return(
     returns = {MODEL: told["probability"], **_given(answers, "returns", customers)}
     days = {MODEL: told["expected_days"], **_given(answers, "days", customers)}
     asked = f"Asked on {cutoff(rivals.split)}: will the customer buy within {span:g} days? {100 * came.mean():.1f} % of {len(came):,} did."
-    segments = _segments(rivals, customers, kinds)
+    segments, without = _segments(rivals, customers, kinds), _left_out(answers)
     panels = [
         Panel(
             "How many are reached by writing to the most promising",
@@ -42,8 +42,8 @@ def compare_return(
     ]
     first = f"Asked on {cutoff(rivals.split)}: after how many days will the customer buy? Known for {span:g} days."
     return [
-        of_returns(asked, customers, came, returns, _settings(answers), panels, seed=rivals.seed),
-        of_times(first, customers, told["days"], came, days, _settings(answers), seed=rivals.seed),
+        of_returns(asked + without, customers, came, returns, _settings(answers), panels, seed=rivals.seed),
+        of_times(first + without, customers, told["days"], came, days, _settings(answers), seed=rivals.seed),
     ]
 
 
@@ -68,7 +68,7 @@ def compare_value(
             [plots.amounts(spend, told["expected"])],
         ),
     ]
-    asked = f"Asked on {cutoff(rivals.split)}: how much will the customer spend within {span:g} days?"
+    asked = f"Asked on {cutoff(rivals.split)}: how much will the customer spend within {span:g} days?" + _left_out(answers)
     return [of_values(asked, customers, spend, expected, _settings(answers), panels, seed=rivals.seed)]
 
 
@@ -82,7 +82,7 @@ def compare_loyalty(
         f"Asked on {cutoff(rivals.split)}: will the customer be loyal in each of the next {periods} periods of "
         f"{within_days / periods:.3g} days? {100 * stayed.mean():.1f} % of {len(stayed):,} were."
     )
-    return [of_loyalty(asked, customers, stayed, chances, _settings(answers), seed=rivals.seed)]
+    return [of_loyalty(asked + _left_out(answers), customers, stayed, chances, _settings(answers), seed=rivals.seed)]
 
 
 def _segments(rivals: Rivals, customers: np.ndarray, kinds: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,6 +98,12 @@ def _given(answers: Mapping[str, OutcomeAnswers], what: str, customers: np.ndarr
     """One kind of answer of those baselines that have it: {baseline: [n]}."""
     every = {name: getattr(of, what) for name, of in answers.items()}
     return {name: values[customers] for name, values in every.items() if values is not None}
+
+
+def _left_out(answers: Mapping[str, OutcomeAnswers]) -> str:
+    """A sentence about the baselines that can't be asked; empty where there are none."""
+    names = [name for name, of in answers.items() if of.why_not]
+    return f" Left out: {', '.join(names)}; {answers[names[0]].why_not}." if names else ""
 
 
 def _settings(answers: Mapping[str, OutcomeAnswers]) -> dict[str, str]:
