@@ -17,11 +17,12 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from training.averaging import MovingAverage
 from training.build import Parts, build, make_trainer
 from training.checkpoints import check_same_log, read_checkpoint
 from training.cli import command
@@ -37,6 +38,7 @@ from training.rehearsal import rehearse
 from training.results import write_results
 from training.resume import Elapsed, LastCheckpoint, Stopping, WholeFiles
 from training.search import QUALITY, MedianStopping, read_trial, told, write_trial
+from training.sequences.split import known_windows
 from training.sequences.store import SequenceStore
 
 LEFT_BEHIND = (SUMMARY, TRIAL, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
@@ -113,8 +115,8 @@ def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: El
 
 
 def averaging(config: DictConfig) -> list[pl.Callback]:
-    """What keeps a moving average of the weights, where one is wanted. Buffers are facts, not weights: the latest are kept."""
-    return [EMAWeightAveraging(decay=config.average_weights, use_buffers=False)] if config.average_weights else []
+    """What keeps a moving average of the weights, where one is wanted."""
+    return [MovingAverage(config.average_weights)] if config.average_weights else []
 
 
 def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
@@ -129,16 +131,17 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
 def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> None:
     """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
 
-    With `refit` it is trained anew then. It is calibrated on the same window, which by now it has seen: what an earlier model missed
-    there, a season for example, is nothing that this one would still have to make up for. What only a model that has not seen the window
-    can choose there, it takes over from the checkpoint.
+    With `refit` it is trained anew then, and calibrated on all the time that it has seen: of windows that were learned from none is better
+    than another, and one alone would carry its season on into the next. What only a model that has not seen the validation window can
+    choose there, it takes over from the checkpoint.
     """
     checkpoint = read_checkpoint(out / BEST)
     parts.module.load_state_dict(checkpoint["state_dict"])
-    calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
+    split, size = parts.split, config.customers_per_batch
+    calibrate(parts.model, parts.questions, split, [split.validation], customers_per_batch=size)
     if config.refit:
         chosen, parts = parts.model, refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
-        calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
+        calibrate(parts.model, parts.questions, split, known_windows(parts.store, split), customers_per_batch=size)
         for name, objective in parts.model.objectives.items():
             objective.take_over(chosen.objectives[name])
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:

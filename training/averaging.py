@@ -1,0 +1,33 @@
+"""A moving average of the weights, which is what is judged and kept (Polyak and Juditsky, SIAM J. Control and Optimization 1992)."""
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import AveragedModel
+
+from training.settings import Share
+
+
+class MovingAverage(WeightAveraging):
+    """Lightning's callback; of each average `decay` stays at a step."""
+
+    def __init__(self, decay: Share) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def setup(self, _trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._average_model = AverageOfParameters(pl_module, self.decay)
+
+
+class AverageOfParameters(AveragedModel):
+    """Of parameters alone, all at once. Buffers are facts: torch would copy them at every step, tables of neighbours for example."""
+
+    def __init__(self, model: LightningModule, decay: float) -> None:
+        super().__init__(model, device=model.device)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - self.decay if self.n_averaged else 1.0)
+        self.n_averaged += 1
