@@ -17,9 +17,9 @@ from training.cli import command
 from training.errors import ConfigError
 from training.files import replacing_folder, write_json
 from training.simulator.log import write_log
+from training.simulator.retailer import NOTE
 from training.simulator.settings import Settings, settings_from_config
 
-NOTE = "simulated.json"
 console = Console(soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from training.audience.scene import Scene
 from training.audience.segments import learned_segments, segments_chapter
 from training.audience.stability import stability_chapter
 from training.audience.subgroups import subgroups_chapter
+from training.audience.truth import truth_chapter
 from training.build import Parts
 from training.evaluation.compared import Comparison
 from training.evaluation.panels import Chapter
@@ -30,13 +31,16 @@ def audience_chapters(parts: Parts, compared: Mapping[str, Comparison], *, seed:
         return [Chapter("audience", "Your customers as a whole", NO_MOMENT.format(kind=parts.split.kind))]
     scene = Scene.of(parts, compared, seed=seed, customers_per_batch=customers_per_batch)
     found = learned_segments(scene)
+    refreshes = refreshes_chapter(scene)
+    truth = truth_chapter(scene, refreshes.figures)
     return [
         segments_chapter(scene, found),
         migration_chapter(scene, found),
-        refreshes_chapter(scene),
+        refreshes,
         subgroups_chapter(scene),
         loyalty_trap_chapter(scene),
         stability_chapter(scene),
+        *([truth] if truth else []),
     ]
 
 

@@ -41,7 +41,7 @@ class Daily:
 
 @dataclass(frozen=True)
 class Judged:
-    """The last days of those followed: their places [J] in the daily rows, and who bought soon after each, bool [J, n]."""
+    """The last days of those followed: their places [J] in the daily rows, and who bought soon after each, bool [J, n], or the chance."""
 
     rows: np.ndarray
     came: np.ndarray
@@ -50,17 +50,15 @@ class Judged:
 def refreshes_chapter(scene: Scene) -> Chapter:
     """Followed day by day through a quarter (or a horizon) before the test window and the first days in it."""
     followed = np.sort(np.random.default_rng(scene.seed).permutation(scene.asked)[:MOST_FOLLOWED])
-    num_judged = max(1, min(JUDGED_DAYS, int(scene.window_days - scene.soon_days) + 1))
-    moments = scene.now + DAY * np.arange(1 - scene.apart_days, num_judged)
-    judged = _judged(scene, moments, followed, num_judged)
-    knowing = [_rfm(scene, moments, followed), *_model(scene, moments, followed)]
-    rhythms = _rhythms(scene.apart_days)
+    moments, rows = days_followed(scene)
+    judged = _judged(scene, moments, followed, rows)
+    knowing, rhythms = knowledge(scene, moments, followed), rhythms_of(scene)
     told = {of.name: {name: costs_of(of, judged, every, scene.seed) for name, every in rhythms.items()} for of in knowing}
     rarest = list(rhythms)[-1]
     opening = " ".join(_sentence(name, rarest, costs[rarest]) for name, costs in told.items())
     meaning = (
         f"{len(followed):,} customers drawn by the seed, day by day. AUROC tells apart who buys within {scene.soon_days:g} days, on the "
-        f"first {num_judged} days from the cutoff on; RFM's score is the sum of its three fifths, the model's the chance of a purchase, "
+        f"first {len(rows)} days from the cutoff on; RFM's score is the sum of its three fifths, the model's the chance of a purchase, "
         "and its classes are fifths of that. A class is wrong where a refresh on the day itself would give another. A refresh may have "
         "any age that its rhythm allows."
     )
@@ -82,14 +80,26 @@ class Costs:
     off_by: float
 
 
-def _rhythms(longest: int) -> dict[str, int]:
-    known = {"every day": 1, "every week": WEEK}
+def days_followed(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Moments (µs [T]), a day apart, and the places of those on which it is judged who buys soon [J], the last of them."""
+    num_judged = max(1, min(JUDGED_DAYS, int(scene.window_days - scene.soon_days) + 1))
+    moments = scene.now + DAY * np.arange(1 - scene.apart_days, num_judged)
+    return moments, np.arange(len(moments) - num_judged, len(moments))
+
+
+def knowledge(scene: Scene, moments: np.ndarray, followed: np.ndarray) -> list[Daily]:
+    """What RFM and, where an objective tells it, the model know of customers (places in `drawn`) at each moment."""
+    return [_rfm(scene, moments, followed), *_model(scene, moments, followed)]
+
+
+def rhythms_of(scene: Scene) -> dict[str, int]:
+    """How often to refresh, the most often first: {in words: days}."""
+    longest, known = scene.apart_days, {"every day": 1, "every week": WEEK}
     shorter = {name: days for name, days in known.items() if days < longest}
     return {**shorter, "every quarter" if longest == QUARTER else f"every {longest} days": longest}
 
 
-def _judged(scene: Scene, moments: np.ndarray, followed: np.ndarray, num_judged: int) -> Judged:
-    rows = np.arange(len(moments) - num_judged, len(moments))
+def _judged(scene: Scene, moments: np.ndarray, followed: np.ndarray, rows: np.ndarray) -> Judged:
     soon = round(scene.soon_days * DAY)
     return Judged(rows, np.stack([scene.followed(int(moments[row]), int(moments[row]) + soon)[0][followed] > 0 for row in rows]))
 
@@ -119,10 +129,8 @@ def _fifths(scores: np.ndarray) -> np.ndarray:
 
 def costs_of(of: Daily, judged: Judged, every: int, seed: int) -> Costs:
     """What a refresh each `every`th day costs; the daily rows reach as far back as the longest rhythm before the first judged day."""
-    latest = of.classes[len(judged.rows) - 1 :]  # as many days as the longest rhythm has
-    wrong, known = stale_refreshes(latest, every=every)
-    statistics = {"wrong": _ratio(wrong, known), "fresh": _auroc(of, judged, [0]), "stale": _auroc(of, judged, ages_of(every))}
-    drawn = resampled(statistics, len(known), seed=seed, num_resamples=RESAMPLES)
+    statistics = _statistics(of, judged, every)
+    drawn = resampled(statistics, of.classes.shape[1], seed=seed, num_resamples=RESAMPLES)
     value = {name: statistic.value for name, statistic in statistics.items()}
     return Costs(
         wrong=interval_of(value["wrong"], drawn["wrong"]),
@@ -130,6 +138,18 @@ def costs_of(of: Daily, judged: Judged, every: int, seed: int) -> Costs:
         lost=interval_of(value["fresh"] - value["stale"], drawn["fresh"] - drawn["stale"]),
         off_by=_off_by(of, judged, every),
     )
+
+
+def wrong_and_lost(of: Daily, judged: Judged, every: int) -> tuple[float, float]:
+    """The first and the third of `costs_of` as plain numbers, for who knows everybody and every chance."""
+    value = {name: statistic.value for name, statistic in _statistics(of, judged, every).items()}
+    return value["wrong"], value["fresh"] - value["stale"]
+
+
+def _statistics(of: Daily, judged: Judged, every: int) -> dict[str, Statistic]:
+    latest = of.classes[len(judged.rows) - 1 :]  # as many days as the longest rhythm has
+    wrong, known = stale_refreshes(latest, every=every)
+    return {"wrong": _ratio(wrong, known), "fresh": _auroc(of, judged, [0]), "stale": _auroc(of, judged, ages_of(every))}
 
 
 def ages_of(every: int) -> Sequence[int]:

@@ -51,15 +51,18 @@ def interval_of(value: float, numbers: np.ndarray, *, level: float = LEVEL) -> I
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
-    """The Mann-Whitney statistic of scores [n] for labels [n] (bool), each customer counted as often as drawn."""
+    """The Mann-Whitney statistic of scores [n] for labels [n], each customer counted as often as drawn.
+
+    labels: whether each came (bool), or the chance that they do: who comes in three of ten cases counts as three tenths of who did.
+    """
     order = np.argsort(scores, kind="stable")
-    sorted_labels = np.asarray(labels, dtype=bool)[order]
+    share = np.asarray(labels, dtype=np.float64)[order]
     level = rankdata(scores[order], method="dense") - 1
     first = np.flatnonzero(np.diff(level, prepend=-1))
 
     def of_draw(draw: np.ndarray) -> np.ndarray:
-        came = np.add.reduceat(draw[:, order] * sorted_labels, first, axis=1)
-        stayed = np.add.reduceat(draw[:, order] * ~sorted_labels, first, axis=1)
+        came = np.add.reduceat(draw[:, order] * share, first, axis=1)
+        stayed = np.add.reduceat(draw[:, order] * (1 - share), first, axis=1)
         below = np.cumsum(stayed, axis=1) - stayed / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             return (came * below).sum(axis=1) / (came.sum(axis=1) * stayed.sum(axis=1))

@@ -40,13 +40,23 @@ class Visits:
 
 
 def visits_of_slice(
-    retailer: Retailer, *, start: int, end: int, campaign: Campaign | None, first_number: int, rng: np.random.Generator
+    retailer: Retailer,
+    *,
+    start: int,
+    end: int,
+    campaign: Campaign | None,
+    first_number: int,
+    rng: np.random.Generator,
+    overdue: np.ndarray | None = None,
 ) -> Visits:
-    """All visits that begin in [start, end) µs, whole days; a late replenishment may begin after `end`."""
+    """All visits that begin in [start, end) µs, whole days; a late replenishment may begin after `end`.
+
+    overdue: positions of the regulars that fell due before `start` and are still waited for; None where the slice before tells of them.
+    """
     customers, seasons = retailer.customers, retailer.seasons
     browsing = _browsing(customers, seasons, start, end, campaign, rng)
     joining = np.flatnonzero((customers.joined >= start) & (customers.joined < end)).astype(np.int32)
-    replenishing, due_item, due_day = _replenishing(customers, start, end, rng)
+    replenishing, due_item, due_day = _replenishing(customers, start, end, overdue, rng)
     customer = np.concatenate([browsing, joining, replenishing])
     channel = _channels(retailer, customer, rng)
     day = np.concatenate([_days(seasons, start, end, len(browsing), rng), np.zeros(len(joining), dtype=np.int64), due_day])
@@ -91,16 +101,22 @@ def _days(seasons: Seasons, start: int, end: int, size: int, rng: np.random.Gene
     return start + np.minimum(day, last - first - 1) * DAY
 
 
-def _replenishing(customers: Customers, start: int, end: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Customer, item and midnight (µs) of what falls due in the slice: every `period` days, and a little late."""
+def _replenishing(
+    customers: Customers, start: int, end: int, overdue: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Customer, item and midnight (µs) of what falls due in the slice: every `period` days, and a little late.
+
+    Lateness has no memory: what is overdue is as late from `start` on as if it fell due then.
+    """
     regulars = customers.regulars
     first, last = (np.ceil((time / DAY - regulars.phase) / regulars.period).astype(np.int64) for time in (start, end))
     due = np.repeat(np.arange(len(first)), last - first)
     before = np.cumsum(last - first) - (last - first)
     cycle = first[due] + np.arange(len(due)) - before[due]
-    period = regulars.period[due]
-    late = rng.exponential(LATENESS, len(due)) * period
-    day = np.floor(regulars.phase[due] + cycle * period + late).astype(np.int64)
+    when = regulars.phase[due] + cycle * regulars.period[due]
+    if overdue is not None:
+        due, when = np.append(due, overdue), np.append(when, np.full(len(overdue), start / DAY))
+    day = np.floor(when + rng.exponential(LATENESS, len(due)) * regulars.period[due]).astype(np.int64)
     return regulars.customer[due], regulars.item[due], day * DAY
 
 
