@@ -78,8 +78,12 @@ def test_each_customer_of_a_large_log_is_asked_in_one_known_window(monkeypatch: 
 
 @pytest.mark.parametrize(
     "split",
-    [leave_one_out(LOG), time_split(LOG, horizon_days=28, validation_cutoff=date(15), test_cutoff=date(20))],
-    ids=["leave one out", "too short a past"],
+    [
+        leave_one_out(LOG),
+        time_split(LOG, horizon_days=28, validation_cutoff=date(15), test_cutoff=date(20)),
+        at_target_times(LOG, time_split(LOG, horizon_days=7), np.array([PURCHASE])),
+    ],
+    ids=["leave one out", "too short a past", "at target times"],
 )
 def test_where_no_window_is_known_validation_is(split: Split) -> None:
     (window,) = known_windows(LOG, split)

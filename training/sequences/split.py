@@ -95,12 +95,13 @@ def leave_one_out(log: Log) -> Split:
 def known_windows(log: Log, split: Split) -> list[Window]:
     """Windows as long as the test's whose answers are known by the test moment: the latest, and up to three 4, 8 and 12 weeks earlier.
 
-    The validation window where there is none. Each customer of a large log is asked in one of them only.
+    The validation window where there is none, or where customers are asked at moments of their own. Each customer of a large log is asked
+    in one of them only.
     """
     now, until, num_customers = int(split.test.now[0]), int(split.test.until[0]), len(log.offsets) - 1
     moments = [2 * now - until - part * BETWEEN_WINDOWS for part in range(MOST_WINDOWS)]
     moments = [moment for moment in moments if moment > log.columns["timestamp"].min()]
-    if split.kind != "time" or not moments:
+    if (split.test.now != now).any() or not moments:
         return [split.validation]
     shares = len(moments) if num_customers * len(moments) > MOST_QUESTIONS else 1
     turn = np.arange(num_customers) % shares
