@@ -74,6 +74,12 @@ class Answer:
         """Of a purchase within `terms["purchase_horizon_days"]`."""
         return self["purchase_probability"]
 
+    @property
+    def category_probabilities(self) -> dict[str, float]:
+        """Of a purchase of each category within `terms["purchase_horizon_days"]`, the likeliest first."""
+        said = zip(self.terms.get("purchase_categories", ()), np.atleast_1d(self["category_probability"]).tolist(), strict=True)
+        return dict(sorted(said, key=lambda pair: -pair[1]))
+
     def silence(self, days: float) -> float:
         """The probability of no purchase in the next `days`, any number up to the last of `terms["silence_days"]`.
 

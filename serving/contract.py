@@ -70,7 +70,7 @@ class Output:
 class Contract:
     """A checked `contract.json`. Files are paths relative to `path`; `digests` holds the sha256 of each.
 
-    terms: what a reader must know beside the outputs, such as `purchase_horizon_days` or, a list, `silence_days`.
+    terms: what a reader must know beside the outputs, such as `purchase_horizon_days` or, lists, `silence_days` and `purchase_categories`.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class Contract:
     golden: str
     digests: Mapping[str, str]
     versions: Mapping[str, str]
-    terms: Mapping[str, float | list[float]]
+    terms: Mapping[str, float | list[float] | list[str]]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -177,7 +177,9 @@ def _output(entry: dict[str, Any], document: dict[str, Any]) -> Output:
     return Output(name=name, dtype=dtype, size=math.prod(sizes), unit=entry.get("unit") or "", vocabulary=vocabulary)
 
 
-def _term(value: Any) -> float | list[float]:
+def _term(value: Any) -> float | list[float] | list[str]:
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        return value
     return [float(number) for number in value] if isinstance(value, list) else float(value)
 
 

@@ -1,6 +1,6 @@
 """A composed config and a store to what training needs: split, model, questions, batches. The same for training, export and tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +50,7 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)
+    _check_read(objectives, fields.names)
     if config.get("knows_target_time", False):
         split = at_target_times(store, split, _kinds_of_targets(objectives))
     features = Features(
@@ -97,6 +98,15 @@ def _check_outputs(objectives: Mapping[str, Objective]) -> None:
     names = [output.name for objective in objectives.values() for output in objective.outputs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"expected each answer from one objective, received {', '.join(twice)} from several; leave one out")
+
+
+def _check_read(objectives: Mapping[str, Objective], fields: Sequence[str]) -> None:
+    for name, objective in objectives.items():
+        if missing := sorted(set(objective.reads) - set(fields)):
+            raise ConfigError(
+                f"expected the model to read {missing[0]}, of which objectives.{name} asks, received {', '.join(fields)}; "
+                f"add {missing[0]} to categories"
+            )
 
 
 def make_trainer(config: DictConfig, **options: object) -> pl.Trainer:

@@ -121,11 +121,11 @@ def check_score_config(config: DictConfig) -> None:
 
 
 def deciding(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
-    """The settings that decide what a run yields on a store, by their dotted names."""
+    """The settings that decide what a run yields on a store, by their dotted names; null says as much as a setting that is not there."""
     plain: dict[str, Any] = _plain(config) if isinstance(config, DictConfig) else dict(config)
     read = {entry.name for entry in fields(LogSettings)}
     plain["data"] = {name: value for name, value in plain["data"].items() if name in read}
-    return {name: value for name, value in _flat(plain) if name not in WITHOUT_EFFECT}
+    return {name: value for name, value in _flat(plain) if name not in WITHOUT_EFFECT and value is not None}
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

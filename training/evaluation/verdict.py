@@ -1,6 +1,6 @@
 """The model against every baseline: by how much it is better or worse, and whether that could be chance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -173,6 +173,20 @@ def time_contest(
     _check(expected, size=len(days))
     statistics = {name: concordance(days, came, given) for name, given in expected.items()}
     return _contest("concordance", statistics, figures, size=len(days), seed=seed)
+
+
+def categories_contest(
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], figures: Mapping[str, Mapping[str, float]], *, seed: int
+) -> Contest:
+    """The mean AUROC over categories. labels: bool [customers, K]; scores: {contestant: [customers, K]}, one of them "model"."""
+    _check(scores, size=len(labels))
+    statistics = {name: _mean([auroc(*pair) for pair in zip(labels.T, given.T, strict=True)]) for name, given in scores.items()}
+    return replace(_contest("auroc", statistics, figures, size=len(labels), seed=seed), about="categories")
+
+
+def _mean(parts: Sequence[Statistic]) -> Statistic:
+    value = float(np.mean([part.value for part in parts]))
+    return Statistic(value, lambda draw: np.mean([part.of_draw(draw) for part in parts], axis=0))
 
 
 def _contest(

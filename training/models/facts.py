@@ -17,13 +17,14 @@ from training.sequences.vocabulary import Vocabulary
 class Facts:
     """sizes: ids of each category field, reserved ones included. events: id of each event name. training: the training window.
 
-    said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids.
+    said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids. vocabularies: the log's.
     """
 
     sizes: Mapping[str, int]
     events: Mapping[str, int]
     training: History
     said: Mapping[str, list[str]] = field(default_factory=dict)
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -39,7 +40,7 @@ class Facts:
             raise ConfigError(
                 f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
             )
-        return cls(sizes, events, History.at(log, train_until), {name: attributes[name] for name in wanted})
+        return cls(sizes, events, History.at(log, train_until), {name: attributes[name] for name in wanted}, vocabularies)
 
     def new_items(self) -> np.ndarray:
         """Items that training never saw, but of which something is said: bool [num_items]. None where the model knows items by id alone."""

@@ -13,15 +13,15 @@ MOST_STEPS = 100
 
 
 class Calibration(nn.Module):
-    """scale · x + shift. Changes nothing until it is fitted."""
+    """scale · x + shift, of one number or, with a size, of each of so many by itself. Changes nothing until it is fitted."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *size: int) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("shift", torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * x + self.shift
@@ -33,7 +33,7 @@ class Calibration(nn.Module):
     def fit(self, loss_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
         """Minimise `loss_of` the corrected x. The scale stays positive, so that no order is turned around."""
         x = x.detach()
-        log_scale, shift = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+        log_scale, shift = (torch.zeros(self.scale.shape, requires_grad=True) for _ in range(2))
         optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=MOST_STEPS, line_search_fn="strong_wolfe")
 
         def step() -> Tensor:
@@ -44,7 +44,7 @@ class Calibration(nn.Module):
 
         with torch.enable_grad():
             optimizer.step(step)
-        if torch.isfinite(log_scale) and torch.isfinite(shift):
+        if torch.isfinite(log_scale).all() and torch.isfinite(shift).all():
             self.scale.copy_(log_scale.detach().exp())
             self.shift.copy_(shift.detach())
 

@@ -74,7 +74,7 @@ class Objective(nn.Module, abc.ABC):
 
     weight: its share of the total loss. headline: the metric by which it is judged, more is better. section: its name in summary.json,
     where that is not its name in the config. sees_a_sample: it learns from a few items of the catalogue at a time. reads_rhythm: it looks
-    at what RFM knows of a question, beside the representation.
+    at what RFM knows of a question, beside the representation. reads: fields of events that it looks at itself.
     """
 
     weight: float
@@ -82,6 +82,7 @@ class Objective(nn.Module, abc.ABC):
     section: str = ""
     sees_a_sample: bool = False
     reads_rhythm: bool = True
+    reads: Sequence[str] = ()
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,7 +110,7 @@ class Objective(nn.Module, abc.ABC):
         """Named answers, one row a question."""
 
     @property
-    def terms(self) -> Mapping[str, int | float | list[float]]:
+    def terms(self) -> Mapping[str, int | float | list[float] | list[str]]:
         """What a reader of the contract must know beside the outputs, by its names there."""
         return {}
 
