@@ -15,7 +15,7 @@ from serving.contract import read_contract
 from serving.predictor import Predictor
 from training.evaluation.bootstrap import concordance, rank_correlation
 from training.evaluation.figures import time_figures, value_figures
-from training.evaluation.outcome_plots import kaplan_meier
+from training.evaluation.outcome_plots import kaplan_meier, lifts
 from training.export import export
 
 BASELINES = {"rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees"}
@@ -109,3 +109,9 @@ def test_kaplan_meier_of_a_textbook() -> None:
     times, share = kaplan_meier(np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([True, True, False, True, False]))
     assert times.tolist() == [0, 1, 2, 3, 4]
     assert share.tolist() == pytest.approx([1, 0.8, 0.6, 0.3, 0.3])
+
+
+def test_lift_is_how_much_oftener_a_tenth_came_than_all() -> None:
+    expected, came = np.arange(100.0), np.arange(100) >= 85  # the last fifteen come
+    np.testing.assert_allclose(lifts(came, expected), [10 / 1.5, 5 / 1.5, *[0] * 8])
+    np.testing.assert_allclose(lifts(came, np.ones(100)).sum(), 1)  # equal expectations share a tenth

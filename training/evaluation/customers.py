@@ -30,8 +30,9 @@ def compare_return(
     panels = [
         Panel(
             "How many are reached by writing to the most promising",
-            "Customers in the order of the chance they were given. The dotted line is no order at all.",
-            [plots.gains(came, returns)],
+            "Customers in the order of the chance they were given. The dotted line is no order at all. Beside it, how many times as "
+            "often as all customers each tenth of them bought.",
+            [plots.gains(came, returns), plots.lift(came, told["probability"])],
         ),
         Panel(
             "How long they stay away",

@@ -37,6 +37,25 @@ def gains(actual: np.ndarray, scores: Mapping[str, np.ndarray]) -> Markup:
         return svg_of(figure, "Gains: share of all that came from the customers asked first")
 
 
+def lift(actual: np.ndarray, expected: np.ndarray) -> Markup:
+    """How many times as often as all customers each tenth of them by expectation came: of who came (bool [n]) and expectations [n]."""
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(3.9, 3.0)
+        axes.bar(np.arange(NUM_GROUPS) + 1, lifts(actual, expected), width=0.75, color=MODEL_COLOUR, alpha=0.8)
+        axes.axhline(1.0, color=INK_COLOUR, alpha=0.45, linewidth=1, linestyle=(0, (2, 3)))
+        axes.xaxis.set_major_locator(MaxNLocator(NUM_GROUPS, integer=True))
+        axes.set(xlabel="tenth of customers, the most promising first", ylabel="times as often as all")
+        axes.grid(axis="y")
+        return svg_of(figure, "Lift of each tenth of customers by expectation")
+
+
+def lifts(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The share that came in each tenth over the share in all, the most promising tenth first: [NUM_GROUPS], 0 in an empty one."""
+    group = NUM_GROUPS - 1 - bins_of_equal_size(expected, num_bins=NUM_GROUPS)
+    came = np.bincount(group, weights=actual, minlength=NUM_GROUPS) / np.maximum(np.bincount(group, minlength=NUM_GROUPS), 1)
+    return came / max(actual.mean(), np.finfo(np.float64).tiny)
+
+
 def deciles(actual: np.ndarray, expected: np.ndarray) -> Markup:
     """Mean expected and actual amount of each tenth of customers by expectation; both [n]."""
     with mpl.rc_context(STYLE):
