@@ -143,8 +143,13 @@ def split(request: pytest.FixtureRequest) -> Split:
 
 @pytest.mark.parametrize("moments", MOMENTS.values(), ids=MOMENTS.keys())
 @pytest.mark.parametrize("max_events", [1000, 4])
-def test_training_sees_nothing_after_its_end(model: SequenceModel, split: Split, moments: UniformMoments, max_events: int) -> None:
-    """Moments, histories, labels, first weights: an epoch stays the same whatever happens after `train_until`."""
+@pytest.mark.parametrize("refit", [False, True], ids=["", "refit"])
+def test_training_sees_nothing_after_its_end(
+    model: SequenceModel, split: Split, moments: UniformMoments, max_events: int, refit: bool
+) -> None:
+    """Moments, histories, labels, first weights: an epoch stays the same whatever happens after `train_until`, a refit's after the test's."""
+    if refit:
+        split = replace(split, train_until=split.test.now)
 
     def answers_of(log: History) -> Answers:
         questions = questions_of(log, model, max_events=max_events)
