@@ -7,7 +7,7 @@ import pytest
 
 from training.answers import ask
 from training.audience.asking import ask_over_time
-from training.audience.refreshes import Daily, Judged, ages_of, costs_of
+from training.audience.refreshes import Daily, Judged, _fifths, _fifths_of_drawn, ages_of, costs_of
 from training.build import Parts
 from training.export import load_run
 from training.sequences.split import DAY
@@ -78,3 +78,19 @@ def test_of_who_is_unknown_yet_nothing_is_said(parts: Parts) -> None:
     assert np.isnan(told.embedding[0, 0]).all()
     assert np.isfinite(told.embedding[0, 1]).all()
     assert np.isnan(told.values["value"][0]).tolist() == [True, False]
+
+
+def test_classes_among_those_followed_are_less_sure_than_given_ones() -> None:
+    random = np.random.default_rng(0)
+    scores = np.cumsum(random.normal(size=(ROWS, 100)), axis=0)
+    classes = np.stack([_fifths(of) for of in scores])
+    judged = Judged(np.arange(QUARTER - 1, ROWS), random.random((NUM_JUDGED, 100)) < 0.3)
+    given, found = (costs_of(Daily("model", classes, scores, True, among), judged, QUARTER, 0).wrong for among in (False, True))
+    assert found.value == given.value
+    assert found.high - found.low > given.high - given.low
+    once = np.ones(100)
+    np.testing.assert_array_equal(_fifths_of_drawn(scores, np.argsort(scores, axis=1), once), classes)
+    first = np.where(np.arange(100) < 50, 2.0, 0.0)  # the first half, each twice
+    of_half = _fifths_of_drawn(scores, np.argsort(scores, axis=1), first)
+    np.testing.assert_array_equal(of_half[:, :50], np.stack([_fifths(of) for of in scores[:, :50]]))
+    assert (of_half[:, 50:] == -1).all()

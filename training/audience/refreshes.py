@@ -30,13 +30,15 @@ TITLE, SECTION = "What a stale refresh costs", "refreshes"
 class Daily:
     """Somebody's knowledge of customers, day after day: classes [T, n], -1 where there is none yet, and scores [T, n], NaN likewise.
 
-    A higher score says that a customer is likelier to buy; says_chances: scores are probabilities.
+    A higher score says that a customer is likelier to buy; says_chances: scores are probabilities. among_themselves: classes are fifths of
+    just these customers, so that of others they would be others.
     """
 
     name: str
     classes: np.ndarray
     scores: np.ndarray
     says_chances: bool
+    among_themselves: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _model(scene: Scene, moments: np.ndarray, followed: np.ndarray) -> list[Dail
         return []
     told = ask_over_time(scene.parts, scene.drawn[followed], moments, customers_per_batch=scene.customers_per_batch)
     chance = told.values[scene.chance].T.astype(np.float64)
-    return [Daily("model", np.stack([_fifths(of) for of in chance]), chance, says_chances=True)]
+    return [Daily("model", np.stack([_fifths(of) for of in chance]), chance, says_chances=True, among_themselves=True)]
 
 
 def _fifths(scores: np.ndarray) -> np.ndarray:
@@ -147,9 +149,32 @@ def wrong_and_lost(of: Daily, judged: Judged, every: int) -> tuple[float, float]
 
 
 def _statistics(of: Daily, judged: Judged, every: int) -> dict[str, Statistic]:
-    latest = of.classes[len(judged.rows) - 1 :]  # as many days as the longest rhythm has
-    wrong, known = stale_refreshes(latest, every=every)
-    return {"wrong": _ratio(wrong, known), "fresh": _auroc(of, judged, [0]), "stale": _auroc(of, judged, ages_of(every))}
+    return {"wrong": _wrong(of, judged, every), "fresh": _auroc(of, judged, [0]), "stale": _auroc(of, judged, ages_of(every))}
+
+
+def _wrong(of: Daily, judged: Judged, every: int) -> Statistic:
+    """Where customers were classed among themselves, those of a resample are classed anew."""
+    latest = slice(len(judged.rows) - 1, None)  # as many days as the longest rhythm has
+    fixed = _ratio(*stale_refreshes(of.classes[latest], every=every))
+    if not of.among_themselves:
+        return fixed
+    order = np.argsort(of.scores[latest], axis=1)  # who is unknown comes last
+
+    def of_one(times: np.ndarray) -> float:
+        wrong, known = stale_refreshes(_fifths_of_drawn(of.scores[latest], order, times), every=every)
+        return float(times @ wrong / (times @ known))
+
+    return Statistic(fixed.value, lambda draw: np.array([of_one(times) for times in draw]))
+
+
+def _fifths_of_drawn(scores: np.ndarray, order: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`_fifths` of each day's scores [T, n], whose order is given, where each customer stands there so many times [n]: int64 [T, n]."""
+    weight = np.where(np.isnan(scores), 0.0, times)
+    ranked = np.take_along_axis(weight, order, axis=1)
+    middle = np.empty_like(ranked)
+    np.put_along_axis(middle, order, np.cumsum(ranked, axis=1) - (ranked - 1) / 2, axis=1)
+    share = middle / np.maximum(weight.sum(1, keepdims=True), 1)
+    return np.where(weight > 0, np.clip(np.ceil(share * NUM_FIFTHS).astype(np.int64) - 1, 0, NUM_FIFTHS - 1), -1)
 
 
 def ages_of(every: int) -> Sequence[int]:
