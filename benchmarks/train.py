@@ -128,8 +128,7 @@ def race(log: TrainLog, contestants: Sequence[str], *, wanted: float, epochs: in
 
 def _run(name: str, log: TrainLog, *, threads: int, **settings: object) -> tuple[dict[str, Any], float]:
     said = {**SETTINGS, "max_length": log.max_length, "seed": 0, **settings}
-    variables = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    return run_peer(name, log.lines, json.dumps(said), variables=variables)
+    return run_peer(name, log.lines, json.dumps(said), variables={"OMP_NUM_THREADS": str(threads)})
 
 
 def summary(outcomes: Sequence[Outcome], reached: Sequence[Reached], *, threads: int) -> dict[str, object]:
