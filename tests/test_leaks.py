@@ -147,7 +147,7 @@ def split(request: pytest.FixtureRequest) -> Split:
 def test_training_sees_nothing_after_its_end(
     model: SequenceModel, split: Split, moments: UniformMoments, max_events: int, refit: bool
 ) -> None:
-    """Moments, histories, labels, first weights: an epoch stays the same whatever happens after `train_until`, a refit's after the test's."""
+    """Moments, histories, labels, first weights: an epoch stays the same whatever happens after `train_until`, a refit's after the test."""
     if refit:
         split = replace(split, train_until=split.test.now)
 
