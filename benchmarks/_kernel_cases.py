@@ -62,7 +62,7 @@ def _cross_entropy(num_items: int, device: str, *, num_rows: int = 4096, dim: in
 
     others = {"torch.compile": _trained(torch.compile(plain), leaves)}
     if importlib.util.find_spec("liger_kernel"):
-        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss  # type: ignore[import-not-found]
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
         liger = LigerFusedLinearCrossEntropyLoss()
         others["Liger"] = _trained(lambda: liger(weight, x, target, bias), leaves)
@@ -103,8 +103,8 @@ def _rows(device: str, *, biased: bool, num_rows: int = 256, heads: int = 2, dim
     size = int(offsets[-1])
     q, k, v = (torch.randn(size, heads, dim, device=device, requires_grad=True) for _ in range(3))
     moment = torch.rand(size).cumsum(0).mul(30 * HOUR).to(torch.int64).to(device)
-    tables = [torch.randn(heads, knots, device=device, requires_grad=True) for knots in (12, 16)]
-    return Rows(q, k, v, offsets.to(device), GapTables(*tables, moment) if biased else None)
+    positions, times = (torch.randn(heads, knots, device=device, requires_grad=True) for knots in (12, 16))
+    return Rows(q, k, v, offsets.to(device), GapTables(positions, times, moment) if biased else None)
 
 
 def _attention(device: str, *, biased: bool) -> Case:
@@ -157,7 +157,9 @@ def _flash(rows: Rows) -> Run:
 
         q, k, v = (x.to(torch.bfloat16) for x in (rows.q, rows.k, rows.v))
         offsets = rows.offsets.to(torch.int32)
-        return varlen_attn(q, k, v, offsets, offsets, 200, 200, is_causal=True).sum()
+        attended = varlen_attn(q, k, v, offsets, offsets, 200, 200, window_size=(-1, 0))  # which is to say causal
+        assert isinstance(attended, Tensor)
+        return attended.sum()
 
     return _trained(run, rows.leaves)
 

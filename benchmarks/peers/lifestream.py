@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 # The package's preprocessors for Dask import a module that version 0.7.0 was published without: they are passed over.
-sys.modules["ptls.preprocessing"] = importlib.util.module_from_spec(importlib.util.find_spec("ptls.preprocessing"))
+spec = importlib.util.find_spec("ptls.preprocessing")
+assert spec
+sys.modules["ptls.preprocessing"] = importlib.util.module_from_spec(spec)
 from ptls.preprocessing.pandas.pandas_preprocessor import PandasDataPreprocessor  # noqa: E402
 
 
