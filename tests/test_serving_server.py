@@ -224,6 +224,7 @@ def test_the_command_stops_and_leaves_nothing_behind(tmp_path: Path, stop: signa
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore Ctrl-C, and hand that on
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("Triton 2.")
