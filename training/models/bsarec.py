@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from kernels import ragged
 from kernels.gap_bias import GapTables
 from training.models.dropout import Dropout
-from training.models.encoder import Encoder
-from training.models.rows import Rows, Stack
+from training.models.rows import Rows, Stack, StackedEncoder
 from training.models.sasrec import Attention
-from training.models.tokens import Tokens
 from training.settings import Chance, Count, Share
 
 
-class BSARec(Encoder):
+class BSARec(StackedEncoder):
     """dim, num_blocks, num_heads, dropout as in SASRec. alpha: the filter's share beside attention's.
 
     reach: the steps that the slow part is a mean of, the present one among them. An even mean over n halves the power of waves 2.3 n long:
@@ -31,12 +29,6 @@ class BSARec(Encoder):
         super().__init__()
         blocks = [Block(dim, num_heads, dropout, alpha, reach) for _ in range(num_blocks)]
         self.stack = Stack(blocks, dim=dim, num_heads=num_heads)
-
-    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
-        return self.stack(steps, questions)
-
-    def share_of_padding(self, offsets: Tensor) -> float:
-        return self.stack.share_of_padding(offsets)
 
 
 class Block(nn.Module):

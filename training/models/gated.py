@@ -15,28 +15,20 @@ from torch.nn import functional as F
 from kernels.gap_bias import GapTables
 from training.models.bsarec import Filter
 from training.models.dropout import Dropout
-from training.models.encoder import Encoder
-from training.models.rows import Rows, Stack
+from training.models.rows import Rows, Stack, StackedEncoder
 from training.models.sasrec import Attention
-from training.models.tokens import Tokens
 from training.settings import Chance, Count, Share
 
 HIDDEN = 8 / 3  # of the width: as many weights as a plain layer of four times the width
 
 
-class Gated(Encoder):
+class Gated(StackedEncoder):
     """dim, num_blocks, num_heads, dropout as in SASRec. alpha: the filter's share beside attention's at first; reach: as in BSARec."""
 
     def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, alpha: Chance, reach: Count) -> None:
         super().__init__()
         blocks = [Block(dim, num_heads, dropout, alpha, reach) for _ in range(num_blocks)]
         self.stack = Stack(blocks, dim=dim, num_heads=num_heads)
-
-    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
-        return self.stack(steps, questions)
-
-    def share_of_padding(self, offsets: Tensor) -> float:
-        return self.stack.share_of_padding(offsets)
 
 
 class Block(nn.Module):

@@ -12,13 +12,11 @@ from kernels.gap_bias import GapTables
 from kernels.hstu_attention import hstu_attention
 from training.errors import ConfigError
 from training.models.dropout import Dropout
-from training.models.encoder import Encoder
-from training.models.rows import Rows, Stack
-from training.models.tokens import Tokens
+from training.models.rows import Rows, Stack, StackedEncoder
 from training.settings import Count, Positive, Share
 
 
-class HSTU(Encoder):
+class HSTU(StackedEncoder):
     """dim, num_blocks, num_heads, dropout as in SASRec. usual_length: what sums over a history are divided by, to keep them in range."""
 
     def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, usual_length: Positive) -> None:
@@ -26,12 +24,6 @@ class HSTU(Encoder):
         if not usual_length > 0:
             raise ConfigError(f"expected encoder.usual_length to be above 0, received {usual_length!r}; correct it")
         self.stack = Stack([Block(dim, num_heads, dropout, usual_length) for _ in range(num_blocks)], dim=dim, num_heads=num_heads)
-
-    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
-        return self.stack(steps, questions)
-
-    def share_of_padding(self, offsets: Tensor) -> float:
-        return self.stack.share_of_padding(offsets)
 
 
 class Block(nn.Module):

@@ -15,6 +15,7 @@ from kernels import ragged
 from kernels.gap_bias import HOUR, GapTables
 from kernels.jagged_attention.tiles import share_of_padding
 from training.errors import ConfigError
+from training.models.encoder import Encoder
 from training.models.tokens import Tokens, past_of_questions, past_of_steps
 
 NUM_PLACES = 12  # knots at 0, 1, 3, 7, ... 2,047 steps back
@@ -63,6 +64,18 @@ class Stack(nn.Module):
     def share_of_padding(self, offsets: Tensor) -> float:
         """What attention pads on a CPU; on a GPU, nothing."""
         return share_of_padding(offsets, self.num_heads) if offsets.device.type == "cpu" else 0.0
+
+
+class StackedEncoder(Encoder):
+    """An encoder that is a stack of blocks."""
+
+    stack: Stack
+
+    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
+        return self.stack(steps, questions)
+
+    def share_of_padding(self, offsets: Tensor) -> float:
+        return self.stack.share_of_padding(offsets)
 
 
 class Gaps(nn.Module):

@@ -8,24 +8,16 @@ from torch import Tensor, nn
 from kernels.gap_bias import GapTables
 from kernels.jagged_attention import jagged_attention
 from training.models.dropout import Dropout
-from training.models.encoder import Encoder
-from training.models.rows import Rows, Stack
-from training.models.tokens import Tokens
+from training.models.rows import Rows, Stack, StackedEncoder
 from training.settings import Count, Share
 
 
-class SASRec(Encoder):
+class SASRec(StackedEncoder):
     """dim: width of a token; num_blocks, num_heads, dropout as usual."""
 
     def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share) -> None:
         super().__init__()
         self.stack = Stack([Block(dim, num_heads, dropout) for _ in range(num_blocks)], dim=dim, num_heads=num_heads)
-
-    def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
-        return self.stack(steps, questions)
-
-    def share_of_padding(self, offsets: Tensor) -> float:
-        return self.stack.share_of_padding(offsets)
 
 
 class Block(nn.Module):
