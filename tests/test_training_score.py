@@ -1,6 +1,7 @@
 """Every customer of a store in one table: what the model says, as it says it elsewhere; the same bytes after a kill; reasons that hold."""
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.build import Parts
 from training.errors import ArtifactError, ConfigError
 from training.export import load_run
 from training.reasons import Steps
-from training.score import score
+from training.score import return_dates, score
 from training.sequences.history import History, customer_of_event, step_starts, take
 from training.sequences.split import DAY
 
@@ -38,7 +39,7 @@ def scored(run: Path, out: Path, *overrides: str) -> pl.DataFrame:
 
 def test_the_table_holds_every_answer_of_everybody(outcomes_run: Path, parts: Parts, tmp_path: Path) -> None:
     table = scored(outcomes_run, tmp_path / "scores.parquet", "now=2024-05-01", "customers_per_batch=7")
-    assert table.columns == ["customer", "rfm", *OUTPUTS, "embedding"]
+    assert table.columns == ["customer", "rfm", *OUTPUTS, "embedding", "return_date"]
     assert table["customer"].to_list() == parts.store.customers
     everybody = np.arange(parts.store.num_customers)
     batch = parts.questions.ask(everybody, np.full(len(everybody), MAY - 1), np.ones_like(everybody))
@@ -47,6 +48,11 @@ def test_the_table_holds_every_answer_of_everybody(outcomes_run: Path, parts: Pa
     for name, values in expected.items():
         np.testing.assert_allclose(np.stack(table[name].to_numpy()), values.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
     assert not list(tmp_path.glob("*.work"))
+
+
+def test_the_return_date_is_so_many_days_later_unless_nobody_expects_it() -> None:
+    dates = return_dates(np.array([0.0, 1.5, 3650.0], dtype=np.float32), MAY - 1)
+    assert dates.to_pylist() == [date(2024, 4, 30), date(2024, 5, 2), None]
 
 
 def test_items_and_events_stand_there_as_keys(small_run: Path, tmp_path: Path) -> None:

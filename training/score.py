@@ -33,9 +33,10 @@ from training.events.journal import Journal
 from training.export import finished_run, load_run
 from training.files import replacing_file, sha256
 from training.layout import answering
+from training.objectives.dormancy import LONGEST_DAYS, RETURN_DAYS
 from training.reasons import reasons
 from training.sequences.history import History, count_until
-from training.sequences.split import date_of, microseconds
+from training.sequences.split import DAY, date_of, microseconds
 
 KNOWN_BY = b"revisit-scores"  # in the table's metadata: what it was made of
 BATCHES_A_PART = 16
@@ -72,6 +73,12 @@ def score(config: DictConfig) -> Path:
 def moment(parts: Parts, date: str | int | float | None) -> int:
     """µs: the last instant before a date (UTC), or that of the log's last event."""
     return microseconds(str(date), "now") - 1 if date is not None else int(parts.store.meta["span"][1])
+
+
+def return_dates(days: np.ndarray, now: int) -> pa.Array:
+    """The day (UTC) by which half of customers like these are back, so many days after a moment; null where that is not to be expected."""
+    expected = np.floor((now + days.astype(np.float64) * DAY) / DAY).astype(np.int32)
+    return pa.array(expected, pa.int32(), mask=days >= LONGEST_DAYS).cast(pa.date32())
 
 
 def rfm_classes(parts: Parts, now: int) -> np.ndarray:
@@ -123,6 +130,8 @@ def _table(config: DictConfig, parts: Parts, group: np.ndarray, now: int, classe
 def _asked(config: DictConfig, parts: Parts, batch: np.ndarray, now: int, explained: str) -> pa.Table:
     said: Answers = ask(parts, parts.store, batch, now)
     columns = columns_of(parts, said)
+    if RETURN_DAYS in said.values:
+        columns["return_date"] = return_dates(said.values[RETURN_DAYS], now)
     if explained:
         columns["reasons"] = reasons(
             parts, batch, now, said.values[explained], explained=explained, most=config.reasons, tried=config.steps_tried

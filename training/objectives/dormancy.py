@@ -28,6 +28,7 @@ from training.sequences.history import History, Log
 from training.sequences.split import DAY, Split
 from training.settings import Count, Names, NotNegative, Positive, Share
 
+RETURN_DAYS = "return_days"
 LONGEST_DAYS = 3650.0  # "not to be expected" is told as ten years
 NOT_JUDGED = "When they come back is not judged: leave-one-out asks right before a step, so that everybody comes back."
 
@@ -94,7 +95,7 @@ class Dormancy(Objective):
         return [
             Output("return_probability", "float32", "probability"),
             Output("silence_probability", "float32", "probability, at each of silence_days", (len(self.edges) - 1,)),
-            Output("return_days", "float32", "days"),
+            Output(RETURN_DAYS, "float32", "days"),
             Output("slipping_away", "float32", "probability"),
         ]
 
@@ -115,7 +116,7 @@ class Dormancy(Objective):
         return {
             "return_probability": 1 - silence[:, -1],
             "silence_probability": silence,
-            "return_days": hazard.median_days(log_hazard, self.edges, longest=LONGEST_DAYS),
+            RETURN_DAYS: hazard.median_days(log_hazard, self.edges, longest=LONGEST_DAYS),
             "slipping_away": hazard.survival(log_hazard, own_gap, self.edges),
         }
 
