@@ -68,6 +68,19 @@ def test_a_token_sees_its_own_place_unless_told_otherwise(attention: Attention) 
         assert_same_results(results(attention, replace(rows, sees=None), path), results(attention, rows, path), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("inference", [True, False])
+def test_a_batch_that_is_changed_in_place_is_laid_out_anew(attention: Attention, inference: bool) -> None:
+    with torch.inference_mode(inference):
+        rows = rows_of([3, 0, 6])
+        assert rows.sees is not None
+        before = attention(rows)
+        rows.sees.zero_()
+        with dispatch.using("reference"):
+            expected = attention(rows)
+        torch.testing.assert_close(attention(rows), expected)
+        assert not before.allclose(expected)
+
+
 @pytest.mark.parametrize("questions", [True, False], ids=["questions", "steps alone"])
 def test_without_moments_places_alone_count(operator: str, questions: bool, small_tiles: None) -> None:
     rows = replace(rows_of([0, 4, 1, 0, 7, 6], questions=questions), moment=None)

@@ -136,6 +136,9 @@ class _Remembered:
     layout: Layout
 
     def is_of(self, *tensors: Tensor, num_heads: int) -> bool:
+        """Never, where torch doesn't count what is changed in place."""
+        if any(tensor.is_inference() for tensor in tensors):
+            return False
         same = all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(self.tensors, tensors, strict=True))
         return same and self.versions == _versions(tensors) and self.layout.num_heads == num_heads
 
