@@ -44,9 +44,9 @@ def test_what_is_told_comes_as_often_as_in_the_log(log: Path, retailer: Retailer
     came = buyers(log, retailer, now, until)
     chance = np.zeros(len(came))
     for events in futures(retailer, now=now, until=until, times=TIMES, seed=0):
-        assert events["time"].min() > now
-        assert events["time"].max() <= until
-        chance[np.unique(events["customer"][events["event"] == PURCHASE])] += 1 / TIMES
+        assert events.time.min() > now
+        assert events.time.max() <= until
+        chance[np.unique(events.customer[events.event == PURCHASE])] += 1 / TIMES
     known = retailer.customers.joined <= now
     assert not chance[known & (retailer.customers.churned <= now)].any(), "who has left does not come"
     for kind, name in enumerate(retailer.customers.kind_names):

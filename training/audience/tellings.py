@@ -87,10 +87,10 @@ class Tellings:
             yield self._as_log(events, place, ids)
 
     def _as_log(self, events: Events, place: np.ndarray, ids: np.ndarray) -> History:
-        events = events[place[events["customer"]] != UNKNOWN]
-        owner = place[events["customer"]]
-        order = np.lexsort((events["time"], owner))
-        told = events[order]
-        columns = {"event": ids[told["event"]], "timestamp": told["time"], "item": np.zeros(len(told), dtype=np.int32)}
-        columns |= {name: told[name].astype(np.float32) for name in ("price", "quantity") if name in self.scene.log.columns}
+        events = events.take(np.flatnonzero(place[events.customer] != UNKNOWN))
+        owner = place[events.customer]
+        order = np.lexsort((events.time, owner))
+        told = events.take(order)
+        columns = {"event": ids[told.event], "timestamp": told.time, "item": np.zeros(len(told), dtype=np.int32)}
+        columns |= {name: getattr(told, name).astype(np.float32) for name in ("price", "quantity") if name in self.scene.log.columns}
         return History(offsets_of(np.bincount(owner, minlength=len(self.number))), columns)

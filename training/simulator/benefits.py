@@ -48,13 +48,12 @@ class Campaign:
         effect = self.visit_factor[self.who] * self.order_factor[self.who] - 1
         treated, coupon = settings.benefits.treated, settings.benefits.with_coupon
         of_treated = treated / len(MEDIA) * np.where(self.coupon, coupon, 1 - coupon)
-        names = pa.array(["none", *MEDIA])
         columns = {
             "customer": customer_keys(self.who),
             "campaign": np.full(len(self.who), self.number, dtype=np.int32),
             "start": pa.array(np.full(len(self.who), self.start)).cast(pa.timestamp("us", "UTC")),
             "end": pa.array(np.full(len(self.who), self.end)).cast(pa.timestamp("us", "UTC")),
-            "channel": names.take(pa.array(self.medium + 1)),
+            "channel": pa.DictionaryArray.from_arrays(self.medium + 1, ["none", *MEDIA]),
             "coupon": self.coupon,
             "propensity": np.where(self.medium < 0, 1 - treated, of_treated).astype(np.float32),
             "orders_left_alone": orders.astype(np.float32),

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from training.simulator.draws import draws, mixed
+from training.simulator.keys import hexadecimal
 from training.simulator.settings import DAY, Settings
 
 ITEMS_A_CATEGORY = 60
@@ -63,20 +65,22 @@ class Catalogue:
 
     def names(self) -> dict[str, pa.Array]:
         """The columns of the table of items: item, name, category, brand, price."""
-        category, brand = self.category_names(), self._brand_names()
-        within = np.arange(self.num_items) - self.starts[self.category]
-        named = zip(self.brand.tolist(), self.category.tolist(), within.tolist(), strict=True)
+        category, brand = (
+            pa.array(self.category_names()).take(pa.array(self.category)),
+            pa.array(self._brand_names()).take(pa.array(self.brand)),
+        )
+        number = pa.array(np.arange(self.num_items) - self.starts[self.category] + 1).cast(pa.string())
         return {
-            "item": pa.array(self.item_keys()),
-            "name": pa.array([f"{brand[b]} {category[c]} no. {number + 1}" for b, c, number in named]),
-            "category": pa.array(category).take(pa.array(self.category)),
-            "brand": pa.array(brand).take(pa.array(self.brand)),
+            "item": self.item_keys(),
+            "name": pc.binary_join_element_wise(brand, category, "no.", number, " "),
+            "category": category,
+            "brand": brand,
             "price": pa.array(self.price),
         }
 
-    def item_keys(self) -> list[str]:
+    def item_keys(self) -> pa.StringArray:
         """The key of each item."""
-        return [f"i{number:08x}" for number in mixed(np.arange(1, self.num_items + 1)).tolist()]
+        return hexadecimal("i", mixed(np.arange(1, self.num_items + 1)))
 
     def category_names(self) -> list[str]:
         """A word for each category: of a small catalogue each has one of its own."""

@@ -45,8 +45,8 @@ class Looks:
     end: np.ndarray
 
 
-def events_of_visits(retailer: Retailer, visits: Visits, *, campaign: Campaign | None, rng: np.random.Generator) -> Events:
-    """The events, in no order. A visit to a store without an order leaves none: nobody sees it."""
+def events_of_visits(retailer: Retailer, visits: Visits, *, campaign: Campaign | None, rng: np.random.Generator) -> list[Events]:
+    """The events in parts, by what they are, each in the visits' order. A visit to a store without an order leaves none: nobody sees it."""
     looks = _looks(retailer, visits, rng)
     orders = _orders(retailer, visits, looks, campaign, rng)
     coupon = orders & _has_coupon(visits, campaign)
@@ -68,7 +68,7 @@ def events_of_visits(retailer: Retailer, visits: Visits, *, campaign: Campaign |
     if campaign:
         redeemed = np.flatnonzero(coupon)
         parts.append(make_events(len(redeemed), event=COUPON, time=looks.end[redeemed], item=campaign.number, **_of(visits, redeemed)))
-    return np.concatenate(parts)
+    return parts
 
 
 def _of(visits: Visits, rows: np.ndarray) -> dict[str, Any]:
@@ -145,12 +145,12 @@ def _purchases(retailer: Retailer, visits: Visits, looks: Looks, rows: np.ndarra
 def _returns(retailer: Retailer, purchases: Events, rng: np.random.Generator) -> Events:
     """Some of what was bought comes back days later, online or in a store, from customers who are still there."""
     customers, identities = retailer.customers, retailer.identities
-    share = customers.of_kind("returns")[customers.kind[purchases["customer"]]]
+    share = customers.of_kind("returns")[customers.kind[purchases.customer]]
     rows = np.flatnonzero(rng.random(len(purchases), dtype=np.float32) < share)
-    time = purchases["time"][rows] + rng.integers(FIRST_RETURN, LAST_RETURN, len(rows))
-    there = time < np.minimum(customers.churned[purchases["customer"][rows]], retailer.settings.end)
+    time = purchases.time[rows] + rng.integers(FIRST_RETURN, LAST_RETURN, len(rows))
+    there = time < np.minimum(customers.churned[purchases.customer[rows]], retailer.settings.end)
     rows, time = rows[there], time[there]
-    customer, same = purchases["customer"][rows], purchases["channel"][rows]
+    customer, same = purchases.customer[rows], purchases.channel[rows]
     in_store = identities.has_card[customer] & (rng.random(len(rows), dtype=np.float32) < BACK_IN_STORE)
     channel = np.where(in_store, STORE, same).astype(np.int8)
     return make_events(
@@ -161,7 +161,7 @@ def _returns(retailer: Retailer, purchases: Events, rng: np.random.Generator) ->
         channel=channel,
         token=identities.token(customer, channel, time, np.zeros(len(rows), dtype=bool)),
         linked=(channel == STORE) & identities.has_registered_card[customer],
-        item=purchases["item"][rows],
-        price=purchases["price"][rows],
-        quantity=purchases["quantity"][rows],
+        item=purchases.item[rows],
+        price=purchases.price[rows],
+        quantity=purchases.quantity[rows],
     )

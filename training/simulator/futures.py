@@ -12,7 +12,7 @@ import numpy as np
 
 from training.simulator.benefits import Campaign, make_campaign
 from training.simulator.customers import Customers
-from training.simulator.events import Events
+from training.simulator.events import Events, stacked
 from training.simulator.funnel import events_of_visits
 from training.simulator.retailer import Retailer
 from training.simulator.seasons import campaign_days
@@ -27,7 +27,7 @@ def futures(retailer: Retailer, *, now: int, until: int, times: int, seed: int) 
     for number in range(times):
         dice = np.random.default_rng([retailer.settings.seed, seed, number])
         events = _told_again(retailer, now, until, overdue, dice)
-        yield events[(events["time"] > now) & (events["time"] <= until)]
+        yield events.take(np.flatnonzero((events.time > now) & (events.time <= until)))
 
 
 def overdue_regulars(retailer: Retailer, now: int) -> np.ndarray:
@@ -60,13 +60,13 @@ def _pairs(customer: np.ndarray, item: np.ndarray) -> np.ndarray:
 def _told_again(retailer: Retailer, now: int, until: int, overdue: np.ndarray, dice: np.random.Generator) -> Events:
     settings = replace(retailer.settings, seed=int(dice.integers(2**31)))  # of what will be drawn for later campaigns
     other = replace(retailer, customers=_leaving_anew(retailer.customers, now, dice))
-    told = []
+    told: list[Events] = []
     for number, (start, end) in enumerate(_stretches(retailer, now, until)):
         campaign = _campaign(retailer if start <= now + 1 else replace(other, settings=settings), start)
         waited_for = overdue if number == 0 else None
         visits = visits_of_slice(other, start=start, end=end, campaign=campaign, first_number=1, rng=dice, overdue=waited_for)
-        told.append(events_of_visits(other, visits, campaign=campaign, rng=dice))
-    return np.concatenate(told)
+        told += events_of_visits(other, visits, campaign=campaign, rng=dice)
+    return stacked(told)
 
 
 def _leaving_anew(customers: Customers, now: int, dice: np.random.Generator) -> Customers:

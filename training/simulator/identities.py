@@ -81,11 +81,11 @@ class Sightings:
 
     def add(self, events: Events, *, until: int) -> None:
         """Note the tokens of those events on the web, in the app and in stores that happen before `until` (µs)."""
-        pairs = (events["token"] << 32) | events["customer"]
-        where = (events["channel"] << 1) | events["linked"]
+        pairs = (events.token << 32) | events.customer
+        where = (events.channel << 1) | events.linked
         # The events of a visit lie together: one of each is enough.
         changes = (np.diff(pairs, prepend=-1) != 0) | (np.diff(where, prepend=-1) != 0)
-        rows = np.flatnonzero(changes & (events["time"] < until))
+        rows = np.flatnonzero(changes & (events.time < until))
         pairs, where = pairs[rows], where[rows]
         for key in range(2 * len(CHANNELS)):
             self._seen[key].append(_distinct(pairs[where == key]))

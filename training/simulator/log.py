@@ -31,7 +31,8 @@ def write_log(folder: Path, settings: Settings, *, on_slice: Callable[[int, int]
     for part in simulate(retailer):
         for file in files:
             file.append(part.events)
-        sightings.add(part.happened, until=settings.end)
+        for events in part.happened if settings.layout == "sources" else []:
+            sightings.add(events, until=settings.end)
         if part.drawn:
             benefits.append(part.drawn.truth(settings, retailer.customers, retailer.seasons))
         num_events += len(part.events)

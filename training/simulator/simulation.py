@@ -7,7 +7,7 @@ import numpy as np
 
 from training.simulator.benefits import Campaign, make_campaign
 from training.simulator.draws import draws
-from training.simulator.events import Events, in_order_of_time, make_events
+from training.simulator.events import Events, make_events, order_of_time, stacked
 from training.simulator.funnel import events_of_visits
 from training.simulator.retailer import Retailer
 from training.simulator.seasons import campaign_days, slices
@@ -21,13 +21,13 @@ EVENTS_A_SLICE = 1_000_000
 class Slice:
     """end        µs: everything before it has been told
     events     in order of time
-    happened   what follows from the visits that began in this slice, those of a visit together; some of it is told later
+    happened   what follows from the visits that began in this slice, in parts, in each those of a visit together; some is told later
     drawn      the campaign whose messages went out at the end of this slice, if one did
     """
 
     end: int
     events: Events
-    happened: Events
+    happened: list[Events]
     drawn: Campaign | None
 
 
@@ -50,10 +50,11 @@ def simulate(retailer: Retailer) -> Iterator[Slice]:
         rng = draws(retailer.settings.seed, "funnel", stage.number)
         happened = events_of_visits(retailer, stage.visits, campaign=stage.campaign, rng=rng)
         messages = [stage.drawn.messages()] if stage.drawn else []
-        told = in_order_of_time(np.concatenate([later, happened, *messages]), stage.start)
-        num_now = int(np.searchsorted(told["time"], stage.end))
+        known = stacked([later, *happened, *messages])
+        told = known.take(order_of_time(known.time, stage.start))
+        num_now = int(np.searchsorted(told.time, stage.end))
         yield Slice(stage.end, told[:num_now], happened, stage.drawn)
-        later = told[num_now:].copy()
+        later = told[num_now:]
 
 
 def stages(retailer: Retailer) -> Iterator[Stage]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from training.simulator.dirt import BROKEN_BYTES, ISO, MARK, REASONS, spoil
 from training.simulator.draws import draws
-from training.simulator.events import Events, make_events
+from training.simulator.events import Events, make_events, stacked
 from training.simulator.parquet import ParquetFile
 from training.simulator.settings import Settings
 from training.simulator.sources import Source, Texts
@@ -26,7 +26,7 @@ class SourceFile:
         self.is_dirty = any(vars(settings.dirt).values())
         self.name = f"{source.name}.{settings.format}"
         self.log = CsvFile(folder / self.name) if self.is_text else ParquetFile(folder / self.name)
-        self.truth = ParquetFile(folder / "truth" / f"{source.name}.parquet", compression="none")
+        self.truth = ParquetFile(folder / "truth" / f"{source.name}.parquet")
         self.num_written = 0
         self.waiting: list[Events] = []
         self.spoilt: list[pa.Table] = [SPOILT.empty_table()]
@@ -49,7 +49,7 @@ class SourceFile:
         self.truth.close()
 
     def _flush(self) -> None:
-        events = np.concatenate([make_events(0), *self.waiting])
+        events = stacked([make_events(0), *self.waiting])
         self.waiting.clear()
         table = self.source.table(events, self.texts)
         if self.is_dirty:
@@ -65,7 +65,7 @@ class SourceFile:
         return spoilt.table.to_arrow(), events.take(spoilt.origin)
 
     def _note(self, events: Events) -> None:
-        self.truth.append(pa.table({"customer": events["customer"], "visit": events["visit"].astype(np.int32)}))
+        self.truth.append(pa.table({"customer": events.customer, "visit": events.visit}))
         self.num_written += len(events)
 
     def _note_spoilt(self, rows: np.ndarray, kinds: list[str]) -> None:

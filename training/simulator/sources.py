@@ -22,43 +22,41 @@ FIELDS = ("customer", "timestamp", "event", "item", "price", "quantity")
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of every item, search and campaign, made once: a file refers to them by number."""
+    """What events can be about, made once: items, `search:WORDS`, `campaign:NUMBER` and `coupon:NUMBER`. A file refers to it by number.
 
-    items: pa.Array
-    categories: pa.Array
-    category: np.ndarray
-    num_items: int
+    items        the text of each
+    categories   the category of each, null for campaigns and coupons; queries: what is searched for, null for all but searches
+    first        int32 [events]: the number of the first thing that events of each of `NAMES` can be about
+    """
 
-    def item(self, events: Events) -> pa.Array:
-        """What each event is about: an item, `search:WORDS`, `campaign:NUMBER` or `coupon:NUMBER`."""
-        shift = np.zeros(len(NAMES), dtype=np.int32)
-        shift[SEARCH] = self.num_items
-        shift[[CAMPAIGN, COUPON]] = self.num_items + len(self.categories) + np.array([0, self._num_campaigns])
-        return pa.DictionaryArray.from_arrays(events["item"] + shift[events["event"]], self.items)
+    items: pa.StringArray
+    categories: pa.DictionaryArray
+    queries: pa.DictionaryArray
+    first: np.ndarray
 
-    def query(self, events: Events) -> pa.Array:
-        """What was searched for, null where nothing was."""
-        return pa.DictionaryArray.from_arrays(pa.array(events["item"], mask=events["event"] != SEARCH), self.categories)
-
-    def category_of(self, events: Events) -> pa.Array:
-        """The category of the item or of the search; null for campaigns and coupons."""
-        is_item = events["event"] != SEARCH
-        absent = (events["event"] == CAMPAIGN) | (events["event"] == COUPON)
-        number = np.where(is_item, self.category[np.where(is_item & ~absent, events["item"], 0)], events["item"])
-        return pa.DictionaryArray.from_arrays(pa.array(number, mask=absent), self.categories)
-
-    @property
-    def _num_campaigns(self) -> int:
-        return (len(self.items) - self.num_items - len(self.categories)) // 2
+    def columns(self, events: Events, *names: str) -> list[pa.Array]:
+        """Of what each event is about: its text, and the columns of that name."""
+        number = pa.array(events.item + self.first.take(events.event))
+        return [pa.DictionaryArray.from_arrays(number, self.items), *(getattr(self, name).take(number) for name in names)]
 
 
 def make_texts(catalogue: Catalogue, settings: Settings) -> Texts:
     """The texts of a catalogue and of the campaigns that the log has room for."""
-    categories, campaigns = catalogue.category_names(), range(settings.days)
-    extra = [f"search:{name}" for name in categories]
-    extra += [f"{word}:{number}" for word in ("campaign", "coupon") for number in campaigns]
-    items = pa.array([*catalogue.item_keys(), *extra])
-    return Texts(items, pa.array(categories), catalogue.category, catalogue.num_items)
+    names, campaigns = catalogue.category_names(), range(settings.days)
+    search, campaign = catalogue.num_items, catalogue.num_items + len(names)
+    coupon = campaign + len(campaigns)
+    extra = [f"search:{name}" for name in names] + [f"{word}:{number}" for word in ("campaign", "coupon") for number in campaigns]
+    items = pa.concat_arrays([catalogue.item_keys(), pa.array(extra)])
+    category = np.append(catalogue.category, np.arange(len(names) + 2 * len(campaigns)))
+    about = np.arange(len(items))
+    first = np.zeros(len(NAMES), dtype=np.int32)
+    first[[SEARCH, CAMPAIGN, COUPON]] = search, campaign, coupon
+    return Texts(
+        items=items,
+        categories=pa.DictionaryArray.from_arrays(pa.array(category, pa.int32(), mask=about >= campaign), names),
+        queries=pa.DictionaryArray.from_arrays(pa.array(category, pa.int32(), mask=(about < search) | (about >= campaign)), names),
+        first=first,
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Source:
     def own(self, events: Events) -> Events:
         """Those of the events that it writes down."""
         is_own = np.isin(np.arange(MESSAGES + 1), self.channels)
-        return events.take(np.flatnonzero(is_own[events["channel"]]))
+        return events if is_own.all() else events.take(np.flatnonzero(is_own.take(events.channel)))
 
 
 def _columns(*names: str) -> dict[str, tuple[str, ...]]:
@@ -82,33 +80,35 @@ def _columns(*names: str) -> dict[str, tuple[str, ...]]:
 
 
 def _web(events: Events, texts: Texts) -> pa.Table:
+    item, query = texts.columns(events, "queries")
     return pa.table(
         {
-            "cookie": keys(TOKENS[WEB], events["token"]),
+            "cookie": keys(TOKENS[WEB], events.token),
             "account": _account(events),
             "time": _time(events),
             "action": _word(events, WEB_WORDS),
-            "item": texts.item(events),
-            "query": texts.query(events),
-            "price": _number(events["price"]),
+            "item": item,
+            "query": query,
+            "price": _number(events.price),
             "pieces": _pieces(events),
-            "seconds": _number(events["dwell"]),
+            "seconds": _number(events.dwell),
         }
     )
 
 
 def _app(events: Events, texts: Texts) -> pa.Table:
+    item, query = texts.columns(events, "queries")
     return pa.table(
         {
-            "device": keys(TOKENS[APP], events["token"]),
+            "device": keys(TOKENS[APP], events.token),
             "account": _account(events),
-            "epoch_ms": pa.array(events["time"] // 1000),
+            "epoch_ms": pa.array(events.time // 1000),
             "name": _word(events, APP_WORDS),
-            "item": texts.item(events),
-            "query": texts.query(events),
-            "price": _number(events["price"]),
+            "item": item,
+            "query": query,
+            "price": _number(events.price),
             "pieces": _pieces(events),
-            "seconds": _number(events["dwell"]),
+            "seconds": _number(events.dwell),
         }
     )
 
@@ -116,11 +116,11 @@ def _app(events: Events, texts: Texts) -> pa.Table:
 def _store(events: Events, texts: Texts) -> pa.Table:
     return pa.table(
         {
-            "card": keys(TOKENS[STORE], events["token"]),
+            "card": keys(TOKENS[STORE], events.token),
             "sold_at": _time(events),
             "kind": _word(events, STORE_WORDS),
-            "article": texts.item(events),
-            "unit_price": _number(events["price"]),
+            "article": texts.columns(events)[0],
+            "unit_price": _number(events.price),
             "pieces": _pieces(events),
         }
     )
@@ -129,28 +129,29 @@ def _store(events: Events, texts: Texts) -> pa.Table:
 def _messages(events: Events, texts: Texts) -> pa.Table:
     return pa.table(
         {
-            "account": keys(ACCOUNT, events["customer"]),
+            "account": keys(ACCOUNT, events.customer),
             "sent_at": _time(events),
-            "campaign": texts.item(events),
-            "medium": _choice(events["medium"], MEDIA),
-            "kind": _choice(events["quantity"], ("message", "message_with_coupon")),
+            "campaign": texts.columns(events)[0],
+            "medium": _choice(events.medium, MEDIA),
+            "kind": _choice(events.quantity, ("message", "message_with_coupon")),
         }
     )
 
 
 def _events(events: Events, texts: Texts) -> pa.Table:
+    item, category, query = texts.columns(events, "categories", "queries")
     return pa.table(
         {
-            "customer": customer_keys(events["customer"]),
+            "customer": customer_keys(events.customer),
             "timestamp": _time(events),
             "event": _word(events, NAMES),
-            "item": texts.item(events),
-            "category": texts.category_of(events),
-            "price": _number(events["price"]),
+            "item": item,
+            "category": category,
+            "price": _number(events.price),
             "quantity": _pieces(events),
-            "channel": _choice(np.where(events["medium"] < 0, events["channel"], events["medium"] + MESSAGES), (*CHANNELS, *MEDIA)),
-            "dwell_seconds": _number(events["dwell"]),
-            "query": texts.query(events),
+            "channel": _choice(events.channel + np.maximum(events.medium, 0), (*CHANNELS, *MEDIA)),
+            "dwell_seconds": _number(events.dwell),
+            "query": query,
         }
     )
 
@@ -168,15 +169,15 @@ LAYOUTS = {
 
 def _account(events: Events) -> pa.Array:
     """The account of those who are logged in."""
-    return keys(ACCOUNT, events["customer"], absent=~events["linked"])
+    return keys(ACCOUNT, events.customer, absent=~events.linked)
 
 
 def _time(events: Events) -> pa.Array:
-    return pa.array(events["time"]).cast(pa.timestamp("us", "UTC"))
+    return pa.array(events.time).cast(pa.timestamp("us", "UTC"))
 
 
 def _word(events: Events, words: tuple[str, ...]) -> pa.Array:
-    return _choice(events["event"], words)
+    return _choice(events.event, words)
 
 
 def _choice(codes: np.ndarray, words: tuple[str, ...]) -> pa.Array:
@@ -188,4 +189,4 @@ def _number(values: np.ndarray) -> pa.Array:
 
 
 def _pieces(events: Events) -> pa.Array:
-    return pa.array(events["quantity"], mask=(events["quantity"] == 0) | (events["channel"] == MESSAGES))
+    return pa.array(events.quantity, mask=(events.quantity == 0) | (events.channel == MESSAGES))
