@@ -65,10 +65,8 @@ class Catalogue:
 
     def names(self) -> dict[str, pa.Array]:
         """The columns of the table of items: item, name, category, brand, price."""
-        category, brand = (
-            pa.array(self.category_names()).take(pa.array(self.category)),
-            pa.array(self._brand_names()).take(pa.array(self.brand)),
-        )
+        category = pa.array(self.category_names()).take(pa.array(self.category))
+        brand = pa.array(self._brand_names()).take(pa.array(self.brand))
         number = pa.array(np.arange(self.num_items) - self.starts[self.category] + 1).cast(pa.string())
         return {
             "item": self.item_keys(),

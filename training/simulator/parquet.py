@@ -32,7 +32,7 @@ class ParquetFile:
 def _options(schema: pa.Schema) -> dict[str, Any]:
     """Texts as dictionaries and without statistics, which cost as much as the texts themselves; times, which rise, by their differences.
 
-    Of what is left compression would take a tenth, and as much time as the rest of the writing needs.
+    Compression would save a fifth of the room that is left, for a quarter more time.
     """
     texts = [field.name for field in schema if pa.types.is_dictionary(field.type) or pa.types.is_large_string(field.type)]
     times = [field.name for field in schema if pa.types.is_timestamp(field.type)]

@@ -34,29 +34,28 @@ class Texts:
     queries: pa.DictionaryArray
     first: np.ndarray
 
-    def columns(self, events: Events, *names: str) -> list[pa.Array]:
-        """Of what each event is about: its text, and the columns of that name."""
-        number = pa.array(events.item + self.first.take(events.event))
-        return [pa.DictionaryArray.from_arrays(number, self.items), *(getattr(self, name).take(number) for name in names)]
+    def about(self, events: Events) -> pa.Array:
+        """The number of what each event is about."""
+        return pa.array(events.item + self.first.take(events.event))
+
+    def named(self, number: pa.Array) -> pa.DictionaryArray:
+        """The texts of some numbers."""
+        return pa.DictionaryArray.from_arrays(number, self.items)
 
 
 def make_texts(catalogue: Catalogue, settings: Settings) -> Texts:
     """The texts of a catalogue and of the campaigns that the log has room for."""
     names, campaigns = catalogue.category_names(), range(settings.days)
-    search, campaign = catalogue.num_items, catalogue.num_items + len(names)
-    coupon = campaign + len(campaigns)
-    extra = [f"search:{name}" for name in names] + [f"{word}:{number}" for word in ("campaign", "coupon") for number in campaigns]
-    items = pa.concat_arrays([catalogue.item_keys(), pa.array(extra)])
-    category = np.append(catalogue.category, np.arange(len(names) + 2 * len(campaigns)))
-    about = np.arange(len(items))
+    searches = [f"search:{name}" for name in names]
+    gifts = ([f"{word}:{number}" for number in campaigns] for word in ("campaign", "coupon"))
+    items = [catalogue.item_keys(), *map(pa.array, (searches, *gifts))]
     first = np.zeros(len(NAMES), dtype=np.int32)
-    first[[SEARCH, CAMPAIGN, COUPON]] = search, campaign, coupon
-    return Texts(
-        items=items,
-        categories=pa.DictionaryArray.from_arrays(pa.array(category, pa.int32(), mask=about >= campaign), names),
-        queries=pa.DictionaryArray.from_arrays(pa.array(category, pa.int32(), mask=(about < search) | (about >= campaign)), names),
-        first=first,
-    )
+    first[[SEARCH, CAMPAIGN, COUPON]] = np.cumsum([len(part) for part in items[:-1]])
+    searched = pa.array(np.arange(len(names), dtype=np.int32))
+    no_item, no_gift = (pa.nulls(size, pa.int32()) for size in (catalogue.num_items, 2 * len(campaigns)))
+    category, query = (pa.concat_arrays([of_item, searched, no_gift]) for of_item in (pa.array(catalogue.category), no_item))
+    categories, queries = (pa.DictionaryArray.from_arrays(numbers, names) for numbers in (category, query))
+    return Texts(pa.concat_arrays(items), categories, queries, first)
 
 
 @dataclass(frozen=True)
@@ -80,15 +79,15 @@ def _columns(*names: str) -> dict[str, tuple[str, ...]]:
 
 
 def _web(events: Events, texts: Texts) -> pa.Table:
-    item, query = texts.columns(events, "queries")
+    about = texts.about(events)
     return pa.table(
         {
             "cookie": keys(TOKENS[WEB], events.token),
             "account": _account(events),
             "time": _time(events),
             "action": _word(events, WEB_WORDS),
-            "item": item,
-            "query": query,
+            "item": texts.named(about),
+            "query": texts.queries.take(about),
             "price": _number(events.price),
             "pieces": _pieces(events),
             "seconds": _number(events.dwell),
@@ -97,15 +96,15 @@ def _web(events: Events, texts: Texts) -> pa.Table:
 
 
 def _app(events: Events, texts: Texts) -> pa.Table:
-    item, query = texts.columns(events, "queries")
+    about = texts.about(events)
     return pa.table(
         {
             "device": keys(TOKENS[APP], events.token),
             "account": _account(events),
             "epoch_ms": pa.array(events.time // 1000),
             "name": _word(events, APP_WORDS),
-            "item": item,
-            "query": query,
+            "item": texts.named(about),
+            "query": texts.queries.take(about),
             "price": _number(events.price),
             "pieces": _pieces(events),
             "seconds": _number(events.dwell),
@@ -119,7 +118,7 @@ def _store(events: Events, texts: Texts) -> pa.Table:
             "card": keys(TOKENS[STORE], events.token),
             "sold_at": _time(events),
             "kind": _word(events, STORE_WORDS),
-            "article": texts.columns(events)[0],
+            "article": texts.named(texts.about(events)),
             "unit_price": _number(events.price),
             "pieces": _pieces(events),
         }
@@ -131,7 +130,7 @@ def _messages(events: Events, texts: Texts) -> pa.Table:
         {
             "account": keys(ACCOUNT, events.customer),
             "sent_at": _time(events),
-            "campaign": texts.columns(events)[0],
+            "campaign": texts.named(texts.about(events)),
             "medium": _choice(events.medium, MEDIA),
             "kind": _choice(events.quantity, ("message", "message_with_coupon")),
         }
@@ -139,19 +138,19 @@ def _messages(events: Events, texts: Texts) -> pa.Table:
 
 
 def _events(events: Events, texts: Texts) -> pa.Table:
-    item, category, query = texts.columns(events, "categories", "queries")
+    about = texts.about(events)
     return pa.table(
         {
             "customer": customer_keys(events.customer),
             "timestamp": _time(events),
             "event": _word(events, NAMES),
-            "item": item,
-            "category": category,
+            "item": texts.named(about),
+            "category": texts.categories.take(about),
             "price": _number(events.price),
             "quantity": _pieces(events),
             "channel": _choice(events.channel + np.maximum(events.medium, 0), (*CHANNELS, *MEDIA)),
             "dwell_seconds": _number(events.dwell),
-            "query": query,
+            "query": texts.queries.take(about),
         }
     )
 
