@@ -1,6 +1,7 @@
 """Who the customers are: their kind, when they join and leave, what they like, what prices, messages and coupons do to them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class Customers:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @cached_property
+    def effect_of_discounts(self) -> np.ndarray:
+        """float64 [C]: by what the discounts of an average week multiply the orders."""
+        return mean_effect_of_discounts(self.elasticity)
+
     def of_kind(self, name: str) -> np.ndarray:
         """float32 [kinds]: one number of each kind, to be looked up by `kind`."""
         return np.array([getattr(kind, name) for kind in self.kinds], dtype=np.float32)
@@ -116,7 +122,7 @@ def make_customers(settings: Settings, catalogue: Catalogue, seasons: Seasons) -
 def browsing_orders(customers: Customers, seasons: Seasons, who: np.ndarray, start: int, end: int) -> np.ndarray:
     """float64 [n]: the orders expected of visits in [start, end) µs with neither message nor coupon; replenishing and joining apart."""
     alive = seasons.between(np.maximum(customers.joined[who], start), np.minimum(customers.churned[who], end))
-    chance = customers.conversion[who] * mean_effect_of_discounts(customers.elasticity[who])
+    chance = customers.conversion[who] * customers.effect_of_discounts[who]
     return customers.pace[who] * alive * chance
 
 

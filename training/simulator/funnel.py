@@ -79,13 +79,13 @@ def _of(visits: Visits, rows: np.ndarray) -> dict[str, Any]:
 
 def _looks(retailer: Retailer, visits: Visits, rng: np.random.Generator) -> Looks:
     customers = retailer.customers
-    further = rng.poisson((customers.of_kind("views") - 1)[customers.kind[visits.customer]])
+    further = rng.poisson((customers.of_kind("views") - 1).take(customers.kind[visits.customer]))
     count = np.where(visits.item < 0, 1 + further, 1)
     start = np.cumsum(count) - count
     visit = np.repeat(np.arange(len(visits)), count)
     item = items_of_visits(retailer, visits, visit, start, rng)
     dwell = np.maximum(rng.standard_exponential(len(visit), dtype=np.float32) * np.float32(MEAN_DWELL), SECOND)
-    passed = np.cumsum(dwell, dtype=np.float64).astype(np.int64)
+    passed = np.cumsum(dwell.astype(np.float64)).astype(np.int64)
     before = np.concatenate([[0], passed])
     time = (visits.time - before[start] + 5 * SECOND)[visit] + before[:-1]
     end = visits.time + before[start + count] - before[start] + AT_THE_CHECKOUT
@@ -145,7 +145,7 @@ def _purchases(retailer: Retailer, visits: Visits, looks: Looks, rows: np.ndarra
 def _returns(retailer: Retailer, purchases: Events, rng: np.random.Generator) -> Events:
     """Some of what was bought comes back days later, online or in a store, from customers who are still there."""
     customers, identities = retailer.customers, retailer.identities
-    share = customers.of_kind("returns")[customers.kind[purchases.customer]]
+    share = customers.of_kind("returns").take(customers.kind.take(purchases.customer))
     rows = np.flatnonzero(rng.random(len(purchases), dtype=np.float32) < share)
     time = purchases.time[rows] + rng.integers(FIRST_RETURN, LAST_RETURN, len(rows))
     there = time < np.minimum(customers.churned[purchases.customer[rows]], retailer.settings.end)

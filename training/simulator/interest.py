@@ -18,13 +18,14 @@ def items_of_visits(retailer: Retailer, visits: Visits, visit: np.ndarray, start
     visit   int64 [n]: the position of each look's visit; start int64 [V]: where the looks of each visit begin
     """
     catalogue, customers = retailer.catalogue, retailer.customers
-    uniform = rng.random(len(visit), dtype=np.float32)
-    anything = catalogue.popular_categories(rng.random(len(visit), dtype=np.float32))
-    category = np.where(uniform < STAYS_ON_TOPIC, _topics(retailer, visits, rng)[visit], anything)
+    off_topic = np.flatnonzero(rng.random(len(visit), dtype=np.float32) >= STAYS_ON_TOPIC)
+    anything = rng.random(len(visit), dtype=np.float32)
+    category = _topics(retailer, visits, rng)[visit]
+    category[off_topic] = catalogue.popular_categories(anything[off_topic])
     item = catalogue.popular_items(category, rng.random(len(visit), dtype=np.float32))
-    customer = visits.customer[visit]
-    habitual = np.flatnonzero(rng.random(len(visit), dtype=np.float32) < customers.of_kind("habit")[customers.kind[customer]])
-    item[habitual] = customers.favourites[rng.integers(0, FAVOURITES, len(habitual)), customer[habitual]]
+    habit = customers.of_kind("habit").take(customers.kind[visits.customer])
+    habitual = np.flatnonzero(rng.random(len(visit), dtype=np.float32) < habit[visit])
+    item[habitual] = customers.favourites[rng.integers(0, FAVOURITES, len(habitual)), visits.customer[visit[habitual]]]
     _let_companions_follow(item, visit, start, catalogue.companion, rng)
     replenished = np.flatnonzero(visits.item >= 0)
     item[start[replenished]] = visits.item[replenished]
@@ -38,11 +39,11 @@ def _topics(retailer: Retailer, visits: Visits, rng: np.random.Generator) -> np.
     taste = (uniform >= TASTE[0]).astype(np.int8) + (uniform >= TASTE[1])
     season = (mixed(visits.time // SEASON) % retailer.catalogue.num_categories).astype(np.int32)
     in_season = rng.random(len(visits), dtype=np.float32) < IN_SEASON
-    return np.where(in_season, season, tastes[taste, visits.customer])
+    return np.where(in_season, season, tastes.ravel()[taste * np.int64(tastes.shape[1]) + visits.customer])
 
 
 def _let_companions_follow(item: np.ndarray, visit: np.ndarray, start: np.ndarray, companion: np.ndarray, rng: np.random.Generator) -> None:
     """Every second look of a visit turns, now and then, to what goes with the item before it."""
-    second = (np.arange(len(item)) - start[visit]) % 2 == 1
+    second = ((np.arange(len(item)) - start[visit]) & 1).astype(bool)
     rows = np.flatnonzero(second & (rng.random(len(item), dtype=np.float32) < FOLLOWS))
     item[rows] = companion[item[rows - 1]]

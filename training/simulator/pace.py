@@ -7,7 +7,6 @@ import numpy as np
 from training.errors import ConfigError
 from training.simulator.behaviour import BUYS_MORE, CARTS, SEARCHES
 from training.simulator.benefits import EVENING
-from training.simulator.catalogue import mean_effect_of_discounts
 from training.simulator.customers import Customers
 from training.simulator.identities import Identities
 from training.simulator.seasons import STORE, Seasons, campaign_days
@@ -31,7 +30,7 @@ def paced(customers: Customers, settings: Settings, identities: Identities, seas
             f"expected num_events above {int(certain)}, which are those of joining, replenishing and messages, "
             f"received {settings.num_events}; raise it or lower num_customers"
         )
-    chance = customers.conversion * mean_effect_of_discounts(customers.elasticity)
+    chance = customers.conversion * customers.effect_of_discounts
     browsing = (customers.pace * seasons.between(start, end) * (looked + chance * sold)).sum()
     return replace(customers, pace=customers.pace * np.float32((settings.num_events - certain) / browsing))
 

@@ -34,17 +34,21 @@ class Seasons:
 
     def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """float64 [n]: the traffic between two times (µs) in average days; parts of a day count by their length."""
-        days = np.arange(len(self.traffic) + 1)
-        total = np.concatenate([[0.0], np.cumsum(self.traffic)])
-        since = [np.interp((time - self.begin) / DAY, days, total) for time in (start, end)]
-        return np.maximum(since[1] - since[0], 0)
+        return np.maximum(self._since_begin(end) - self._since_begin(start), 0)
+
+    def _since_begin(self, time: np.ndarray) -> np.ndarray:
+        days = np.clip((time - self.begin) / DAY, 0, len(self.traffic))
+        whole = days.astype(np.int64)
+        total, traffic = np.append(0.0, np.cumsum(self.traffic)), np.append(self.traffic, 0.0)
+        return total[whole] + (days - whole) * traffic[whole]
 
     def time_of_day(self, channel: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """int64 [n]: µs since midnight of a visit to each channel (index in `CHANNELS`), for uniform numbers below 1."""
         place = uniform * NUM_QUANTILES
         quantile = place.astype(np.int64)
-        low = self.clock[channel, quantile]
-        return low + ((place - quantile) * (self.clock[channel, quantile + 1] - low)).astype(np.int64)
+        clock, at = self.clock.ravel(), channel.astype(np.int64) * (NUM_QUANTILES + 1) + quantile
+        low = clock[at]
+        return low + ((place - quantile) * (clock[at + 1] - low)).astype(np.int64)
 
 
 def make_seasons(settings: Settings) -> Seasons:

@@ -17,7 +17,7 @@ class Visits:
     """One entry a visit.
 
     number      int64: from 1 on; one never used again
-    customer    int32; time int64 (µs); channel int8
+    customer    int64, as numpy looks things up by; time int64 (µs); channel int8
     item        int32: what is replenished, -1 in other visits; is_certain bool: ends in an order in any case
     token       int64: the cookie, device or card that is seen; linked bool: the retailer knows whose account it is
     """
@@ -55,7 +55,7 @@ def visits_of_slice(
     """
     customers, seasons = retailer.customers, retailer.seasons
     browsing = _browsing(customers, seasons, start, end, campaign, rng)
-    joining = np.flatnonzero((customers.joined >= start) & (customers.joined < end)).astype(np.int32)
+    joining = np.flatnonzero((customers.joined >= start) & (customers.joined < end))
     replenishing, due_item, due_day = _replenishing(customers, start, end, overdue, rng)
     customer = np.concatenate([browsing, joining, replenishing])
     channel = _channels(retailer, customer, rng)
@@ -85,8 +85,8 @@ def _seen(
 def _browsing(
     customers: Customers, seasons: Seasons, start: int, end: int, campaign: Campaign | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """int32 [n]: the customer of each visit of a Poisson process over the whole slice, in order; who isn't alive then is left out later."""
-    alive = np.flatnonzero((customers.joined < end) & (customers.churned > start)).astype(np.int32)
+    """int64 [n]: the customer of each visit of a Poisson process over the whole slice, in order; who isn't alive then is left out later."""
+    alive = np.flatnonzero((customers.joined < end) & (customers.churned > start))
     expected = customers.pace[alive] * np.float32(seasons.between(np.array(start), np.array(end)))
     if campaign:
         expected *= campaign.visit_factor[alive]
@@ -122,7 +122,8 @@ def _replenishing(
 
 def _channels(retailer: Retailer, customer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """int8 [n]: where each visit takes place."""
-    bounds = np.cumsum(retailer.customers.channels(), axis=1)[retailer.customers.kind[customer]]
+    kind = retailer.customers.kind[customer]
+    web, web_or_app = (bounds.take(kind) for bounds in np.cumsum(retailer.customers.channels(), axis=1).T[:2])
     uniform = rng.random(len(customer), dtype=np.float32)
-    channel = (uniform >= bounds[:, 0]).astype(np.int8) + (uniform >= bounds[:, 1])
+    channel = (uniform >= web).astype(np.int8) + (uniform >= web_or_app)
     return retailer.identities.usable(customer, channel)
