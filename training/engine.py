@@ -20,7 +20,7 @@ class Engine:
 
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
         """Run a plan. On the GPU a plan that cuDF doesn't support raises: nothing falls back to the CPU."""
-        return plan.collect(engine=pl.GPUEngine(raise_on_fail=True) if self.name == "gpu" else "in-memory")
+        return plan.collect(engine=pl.GPUEngine(raise_on_fail=True) if self.name == "gpu" else "streaming")
 
 
 def choose_engine(name: str) -> Engine:

@@ -24,7 +24,7 @@ from training.events.order import order_of
 from training.events.quarantine import fields_of
 from training.events.reading import Reader, nothing_usable, repeated
 from training.events.refine import SESSION, keep_rows, with_sessions
-from training.events.runs import CUSTOMER, TIMESTAMP, Run, place_texts, repeated_rows, sort_rows
+from training.events.runs import CUSTOMER, TIMESTAMP, Run, repeated_rows, sort_rows
 from training.events.schema import Filter, Kind, Log
 from training.events.sources import SourceFile
 from training.sequences.history import take
@@ -46,15 +46,16 @@ def append(store: SequenceStore, log: Log, files: list[SourceFile], engine: Engi
         raise ConfigError("append=PATH: expected a log without data.filter, whose choice hangs on all events; make its store again instead")
     reader = Reader(log, _fields(store, log, files), engine)
     say(f"reading {len(files)} new files of {log.name}")
-    rows, broken = reader.rows(files)
-    if rows.is_empty():
+    placed, broken = reader.placed(files)
+    num_new = placed.num_rows
+    if not num_new:
         raise nothing_usable(log, reader.quarantined(files, broken))
-    placed, united, identities = place_texts(rows, log.kinds), None, find_identities(log, engine)
+    united, identities = None, find_identities(log, engine)
     if identities:
         placed, seen = identities.unite(placed)
         seen |= _seen_before(store, identities)
         united = identities.united(seen)
-    say(f"sorting {rows.height:,} new events")
+    say(f"sorting {num_new:,} new events")
     new, grown = _with_ids(sort_rows(placed), store)
     customers = Customers.of(store, new, identities)
     touched, again = _touched(store, new, customers, log)
@@ -63,7 +64,7 @@ def append(store: SequenceStore, log: Log, files: list[SourceFile], engine: Engi
     broken = pl.concat([broken, repeated(pl.Series(again))])
     quarantined = _quarantined(store, reader.quarantined(files, broken).to_arrow())
     encoded = Encoded(events, customers.keys.to_arrow().cast(pa.string()), offsets, vocabularies)
-    num_read = store.meta["counts"]["read"] + rows.height + broken.height - len(again)
+    num_read = store.meta["counts"]["read"] + num_new + broken.height - len(again)
     return Cleaned(encoded, quarantined, _added(store.meta["reasons"], count_reasons(broken)), {}, num_read, united)
 
 

@@ -12,7 +12,7 @@ from training.events.identity import United, find_identities
 from training.events.quarantine import fields_of
 from training.events.reading import Reader, nothing_usable, repeated
 from training.events.refine import refine
-from training.events.runs import drop_repeats, place_texts, sort_rows
+from training.events.runs import drop_repeats, sort_rows
 from training.events.schema import Log
 from training.events.sources import SourceFile
 
@@ -47,13 +47,11 @@ def clean_at_once(log: Log, files: list[SourceFile], engine: Engine, *, say: Say
     """Raises DataError where files can't be read or no row is usable."""
     reader = Reader(log, fields_of(log, files), engine)
     say(f"reading {len(files)} files of {log.name}")
-    rows, broken = reader.rows(files)
-    num_read = rows.height + broken.height
-    if rows.is_empty():
+    placed, broken = reader.placed(files)
+    num_read, united = placed.num_rows + broken.height, None
+    if not placed.num_rows:
         raise nothing_usable(log, reader.quarantined(files, broken))
-    say(f"sorting {rows.height:,} events")
-    placed, united = place_texts(rows, log.kinds), None
-    del rows
+    say(f"sorting {placed.num_rows:,} events")
     if identities := find_identities(log, engine):
         placed, seen = identities.unite(placed)
         united = identities.united(seen)

@@ -30,8 +30,9 @@ def encode(run: Run, *, attributes: Sequence[pl.DataFrame]) -> Encoded:
     attributes   tables with the column `key` (an item) and text columns; of an item in several tables the first one counts
     """
     vocabularies, ids = {}, {}
-    for name in (name for name in run.columns if name in run.keys):
-        vocabularies[name], ids[name] = vocabulary_of(name, run.keys[name], run.counts(name), attributes)
+    categories = [name for name in run.columns if name in run.keys]
+    for name, counts in zip(categories, each(run.counts, categories), strict=True):
+        vocabularies[name], ids[name] = vocabulary_of(name, run.keys[name], counts, attributes)
     columns = each(lambda name: ids[name][run.columns[name]] if name in ids else run.columns[name], run.columns)
     events = pa.table(dict(zip(run.columns, map(pa.array, columns), strict=True)))
     return Encoded(events, run.keys[CUSTOMER].to_arrow().cast(pa.string()), run.offsets, vocabularies)

@@ -26,7 +26,7 @@ from training.events.parts import Part, is_large_text, parts_of, rows_at_a_time
 from training.events.quarantine import ROWS_A_FILE, fields_of
 from training.events.reading import Reader, nothing_usable, repeated
 from training.events.refine import ITEM, keep_rows, nothing_left, with_sessions
-from training.events.runs import CUSTOMER, ORDER, Run, count_places, drop_repeats, open_run, place_texts, save_run, sort_rows
+from training.events.runs import CUSTOMER, ORDER, Run, count_places, drop_repeats, open_run, save_run, sort_rows
 from training.events.schema import Filter, Log
 from training.events.sources import SourceFile, write_copy
 from training.sequences.pieces import Pieces
@@ -66,10 +66,8 @@ def clean_in_parts(log: Log, files: list[SourceFile], engine: Engine, *, memory:
 
 def make_run(reader: Reader, part: Part, identities: Path | None, folder: Path) -> None:
     """Write the run of a part and which of its rows can't be used: a function of the part and of who is who."""
-    rows, broken = reader.rows(part.files, first=part.first)
+    placed, broken = reader.placed(part.files, first=part.first)
     broken.write_ipc(folder / BROKEN)
-    placed = place_texts(rows, reader.log.kinds)
-    del rows
     if identities:
         placed, seen = open_identities(identities).unite(placed)
         np.save(folder / SEEN, seen)

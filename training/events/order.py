@@ -38,9 +38,9 @@ def repeats(customer_starts: Array, time: Array, columns: Sequence[Array], *, xp
     """
     starts = xp.concatenate([xp.ones(1, dtype=bool), time[1:] != time[:-1]])[: len(time)]
     starts[customer_starts] = True
-    step = xp.cumsum(starts)
     shared = xp.flatnonzero(~(starts & xp.append(starts[1:], True)))  # rows in a step with others
-    values = [step[shared], *(_comparable(column[shared], xp) for column in columns)]
+    step = xp.cumsum(starts[shared])
+    values = [step, *(_comparable(column[shared], xp) for column in columns)]
     suspects = _alike(values, xp)
     values = [value[suspects] for value in values]
     # Among rows that are equal in all else the earlier comes first, as the last key of all is the row.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from training.events.sources import PARQUET_FILES, SourceFile
+from training.events.sources import SourceFile, parquet_of
 from training.events.text import read_text
 
 # Working memory at the peak, measured with texts of 10 to 20 letters.
@@ -49,7 +49,7 @@ def parts_of(files: list[SourceFile], memory: int) -> list[Part]:
 
 def is_large_text(file: SourceFile, memory: int) -> bool:
     """Whether the file is a text that has to be cut, which only its copy in Parquet can be."""
-    return _parquet(file) is None and _need(file) > memory
+    return parquet_of(file) is None and _need(file) > memory
 
 
 def rows_at_a_time(num_fields: int, memory: int) -> int:
@@ -58,7 +58,7 @@ def rows_at_a_time(num_fields: int, memory: int) -> int:
 
 
 def _need(file: SourceFile) -> int:
-    path = _parquet(file)
+    path = parquet_of(file)
     if path is None:
         return read_text(file.path).path.stat().st_size * BYTES_A_LETTER
     return pq.read_metadata(path).num_rows * _need_of_a_row(file, path)
@@ -73,7 +73,7 @@ def _need_of_a_row(file: SourceFile, path: Path) -> int:
 
 
 def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]]:
-    path = _parquet(file)
+    path = parquet_of(file)
     if path is None:
         yield file, _need(file)
         return
@@ -84,9 +84,3 @@ def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]
         return
     for start in range(0, num_rows, length):
         yield replace(file, start=start, length=min(length, num_rows - start)), min(length, num_rows - start) * need
-
-
-def _parquet(file: SourceFile) -> Path | None:
-    if file.copy:
-        return file.copy
-    return file.path if file.path.suffix.lower() in PARQUET_FILES else None

@@ -4,7 +4,7 @@ A row has one reason, the first that holds of: too many cells, truncated row, br
 out of range, missing customer, event or item, unknown event, over-long text, unreadable or negative number; exact repeat.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import polars as pl
 
@@ -13,8 +13,10 @@ from training.events.sources import FLAW, SourceFile, open_source, present
 from training.events.times import read_time, time_limits
 
 DTYPES: dict[Kind, pl.DataType] = {"key": pl.String(), "category": pl.String(), "time": pl.Int64(), "number": pl.Float32()}
+TEXTS: tuple[Kind, ...] = ("key", "category")
 ROWS_A_FILE = 1 << 40
-GIVEN = "_given_"
+GIVEN, PLACE = "_given_", "_place_"
+NOTHING, UNKNOWN, TOO_LONG = -1, -2, -3  # where a text's place would stand: the file has none, or one that can't be used
 
 
 def separate(log: Log, files: list[SourceFile], *, fields: Mapping[str, Kind] | None = None, first: int = 0) -> pl.LazyFrame:
@@ -29,7 +31,31 @@ def separate(log: Log, files: list[SourceFile], *, fields: Mapping[str, Kind] | 
     columns = [present(file.source.columns, table) for file, table in zip(files, tables, strict=True)]
     fields = fields or _fields(log, columns)
     parsed = [_parse(table, some, fields, _first_reason(fields, log)) for table, some in zip(tables, columns, strict=True)]
-    return pl.concat([table.with_columns(pl.col("_order") + number * ROWS_A_FILE) for number, table in enumerate(parsed, first)])
+    return pl.concat([_counted(table, number) for number, table in enumerate(parsed, first)])
+
+
+def separate_placed(log: Log, file: SourceFile, places: pl.DataFrame, *, fields: Mapping[str, Kind], number: int) -> pl.LazyFrame:
+    """The plan of a file's rows, whose texts have been looked at: as `separate`, without the fields that are texts.
+
+    places   int32 columns named like the fields that are texts: a row's place among keys; NOTHING, UNKNOWN or TOO_LONG where it has none
+    """
+    table = open_source(file, log)
+    columns = {name: column for name, column in present(file.source.columns, table).items() if name not in places.columns}
+    used = {name for column in columns.values() for name in (column.column, column.divide_by) if name}
+    plain = table.select("_row", *(name for name in table.collect_schema().names() if name in used or name == FLAW))
+    placed = pl.concat([plain, places.lazy().rename(lambda name: PLACE + name)], how="horizontal_extend")
+    parsed = _parse(placed, columns, fields, _first_reason(fields, log, places.columns), places.columns)
+    return _counted(parsed.drop(places.columns), number)
+
+
+def judge_texts(words: pl.Series, column: Column, log: Log) -> pl.LazyFrame:
+    """The plan that says what a field makes of some texts of a column: `value`, and whether that is missing, unknown or too_long."""
+    table = pl.LazyFrame({column.column: words})
+    types = table.collect_schema()
+    value, given = _value("category", column, types), _given(column, types)
+    judged = table.select(value=value, missing=~given)
+    too_long = (pl.col("value").str.len_bytes() > log.max_text_bytes).fill_null(value=False)
+    return judged.select("value", "missing", unknown=~pl.col("missing") & pl.col("value").is_null(), too_long=too_long)
 
 
 def quarantine(
@@ -53,6 +79,12 @@ def quarantine(
         if number in has_some
     ]
     return plans or [none]
+
+
+def parted(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of `separate` that can be used, without `reason`, and `_order` and `reason` of the others."""
+    broken = rows.filter(pl.col("reason").is_not_null()).select("_order", "reason")
+    return (rows.filter(pl.col("reason").is_null()) if broken.height else rows).drop("reason"), broken
 
 
 def fields_of(log: Log, files: list[SourceFile]) -> dict[str, Kind]:
@@ -91,12 +123,21 @@ def _texts(columns: Mapping[str, Column], fields: Mapping[str, Kind], types: pl.
     return [(text_of(columns[name], types) if name in columns else absent).alias(name) for name in fields]
 
 
-def _parse(table: pl.LazyFrame, columns: Mapping[str, Column], fields: Mapping[str, Kind], reason: pl.Expr) -> pl.LazyFrame:
-    """The fields as an event has them, `_order` (so far the row in its file) and `reason`."""
+def _counted(table: pl.LazyFrame, number: int) -> pl.LazyFrame:
+    """Rows of a file numbered within the log."""
+    return table.with_columns(pl.col("_order") + number * ROWS_A_FILE)
+
+
+def _parse(
+    table: pl.LazyFrame, columns: Mapping[str, Column], fields: Mapping[str, Kind], reason: pl.Expr, placed: Collection[str] = ()
+) -> pl.LazyFrame:
+    """The fields as an event has them (those that are `placed` as the table has them), `_order` (so far the row in its file), `reason`."""
     types = table.collect_schema()
     values = {name: _value(kind, columns[name], types) if name in columns else pl.lit(None, DTYPES[kind]) for name, kind in fields.items()}
     values |= {name: _turned(values[name], column, values["event"]) for name, column in columns.items() if column.negative_for}
     given = {GIVEN + name: _given(columns[name], types) if name in columns else pl.lit(False) for name in fields}
+    values |= {name: pl.col(PLACE + name) for name in placed}
+    given |= {GIVEN + name: pl.col(PLACE + name) != NOTHING for name in placed}
     flaw = [FLAW] if FLAW in types else []
     return table.select(*flaw, _order="_row", **values, **given).select(*fields, "_order", reason=pl.coalesce(*flaw, reason))
 
@@ -141,8 +182,8 @@ def _turned(number: pl.Expr, column: Column, event: pl.Expr) -> pl.Expr:
     return pl.when(event.is_in(column.negative_for)).then(-number).otherwise(number)
 
 
-def _first_reason(fields: Mapping[str, Kind], log: Log) -> pl.Expr:
-    checks = (check for name, kind in fields.items() for check in _reasons(name, kind, log.max_text_bytes))
+def _first_reason(fields: Mapping[str, Kind], log: Log, placed: Collection[str] = ()) -> pl.Expr:
+    checks = (check for name, kind in fields.items() for check in _reasons(name, kind, log.max_text_bytes, is_placed=name in placed))
     reasons = [*_time_reasons(log.time_range), *checks]
     chain = pl.when(reasons[0][0]).then(pl.lit(reasons[0][1]))
     for broken, reason in reasons[1:]:
@@ -158,15 +199,14 @@ def _time_reasons(time_range: TimeRange | None) -> Iterable[tuple[pl.Expr, str]]
     yield (value < first) | (value >= end), "timestamp out of range"
 
 
-def _reasons(name: str, kind: Kind, max_text_bytes: int) -> Iterable[tuple[pl.Expr, str]]:
+def _reasons(name: str, kind: Kind, max_text_bytes: int, *, is_placed: bool) -> Iterable[tuple[pl.Expr, str]]:
     given, value = pl.col(GIVEN + name), pl.col(name)
     if name in REQUIRED and kind != "time":
         yield ~given, f"missing {name}"
     if kind == "number":
         yield given & value.is_null(), f"unreadable {name}"
-    if kind == "category":
-        yield given & value.is_null(), f"unknown {name}"
-    if kind in ("key", "category"):
-        yield value.str.len_bytes() > max_text_bytes, f"over-long {name}"
+    if kind in TEXTS:
+        yield value == UNKNOWN if is_placed else given & value.is_null(), f"unknown {name}"
+        yield value == TOO_LONG if is_placed else value.str.len_bytes() > max_text_bytes, f"over-long {name}"
     if name in NEVER_NEGATIVE:
         yield value < 0, f"negative {name}"

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 
 from training.engine import Engine
 from training.errors import DataError
-from training.events.quarantine import quarantine, separate
+from training.events.numbered import is_numbered, join, place_numbered
+from training.events.quarantine import parted, quarantine, separate
+from training.events.runs import Placed, place_texts
 from training.events.schema import Kind, Log
 from training.events.sources import SourceFile, brief, item_attributes
 
@@ -23,12 +26,18 @@ class Reader:
     fields: Mapping[str, Kind]
     engine: Engine
 
-    def rows(self, files: list[SourceFile], *, first: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The usable rows (fields and `_order`), and `_order` and `reason` of the others. `first` numbers the files within the log."""
+    def placed(self, files: list[SourceFile], *, first: int = 0) -> tuple[Placed, pl.DataFrame]:
+        """The usable rows, and `_order` and `reason` of the others. `first` numbers the files within the log."""
         with self._readable(files):
-            rows = self.engine.collect(separate(self.log, files, fields=self.fields, first=first))
-        broken = rows.filter(pl.col("reason").is_not_null()).select("_order", "reason")
-        return (rows.filter(pl.col("reason").is_null()) if broken.height else rows).drop("reason"), broken
+            # cuDF has no plans over texts that a file has numbered.
+            if self.engine.name == "cpu" and all(is_numbered(file, self.log) for file in files):
+                return self._numbered(files, first)
+            usable, broken = parted(self.engine.collect(separate(self.log, files, fields=self.fields, first=first)))
+        return place_texts(usable, self.log.kinds), broken
+
+    def _numbered(self, files: list[SourceFile], first: int) -> tuple[Placed, pl.DataFrame]:
+        parts = [place_numbered(self.log, file, self.engine, fields=self.fields, number=number) for number, file in enumerate(files, first)]
+        return join([placed for placed, _ in parts]), pl.concat([broken for _, broken in parts])
 
     def quarantined(self, files: list[SourceFile], broken: pl.DataFrame, *, first: int = 0) -> pl.DataFrame:
         """The rows named in `broken` as the files have them, in the log's order. A file without any is not read."""
@@ -48,7 +57,7 @@ class Reader:
         """A file that turns out to be damaged while it is read is the user's to mend."""
         try:
             yield
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pa.ArrowException) as error:
             names = ", ".join(dict.fromkeys(file.name for file in files))
             raise DataError(f"data={self.log.name}: {names} can't be read: {brief(error)}") from error
 

@@ -25,12 +25,17 @@ class Placed:
     keys: dict[str, pl.Series]
     columns: dict[str, np.ndarray]
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.columns[ORDER])
+
 
 @dataclass(frozen=True)
 class Run:
     """keys      {customer and each category: its distinct texts, sorted}
     offsets   int64 [customers + 1]: customer c of keys["customer"] owns the rows offsets[c]:offsets[c + 1]; some may own none
-    columns   {field: array [n]}: int32 places among the keys (-1 where missing), int64 microseconds, float32 numbers (NaN where missing)
+    columns   {field: array [n]}: places among the keys (int8 or int32, -1 where missing), int64 microseconds, float32 numbers (NaN where
+              missing)
     order     int64 [n]: the position of each row in the log
     """
 
@@ -61,7 +66,7 @@ def place_texts(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Placed:
     texts = [name for name in names if name != ORDER and kinds[name] in ("key", "category")]
     placed = dict(zip(texts, each(lambda name: places_of(series.pop(name)), texts), strict=True))
     keys = {name: keys for name, (_, keys) in placed.items()}
-    columns = {name: placed[name][0] if name in placed else _plain(series.pop(name)) for name in names}
+    columns = {name: placed[name][0] if name in placed else plain(series.pop(name)) for name in names}
     return Placed(keys, columns)
 
 
@@ -117,5 +122,6 @@ def each(work: Callable[[In], Out], things: Iterable[In]) -> list[Out]:
         return list(pool.map(work, things))
 
 
-def _plain(column: pl.Series) -> np.ndarray:
+def plain(column: pl.Series) -> np.ndarray:
+    """A column that is no text as an array, NaN where a number is missing."""
     return (column.fill_null(float("nan")) if column.dtype.is_float() else column).to_numpy()

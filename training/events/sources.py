@@ -135,6 +135,13 @@ def write_copy(file: SourceFile, path: Path) -> None:
     _numbered(file).sink_parquet(path, compression="lz4")
 
 
+def parquet_of(file: SourceFile) -> Path | None:
+    """The Parquet file that holds the file's rows: itself or its copy; None where they are a text so far."""
+    if file.copy:
+        return file.copy
+    return file.path if file.path.suffix.lower() in PARQUET_FILES else None
+
+
 def present(columns: Mapping[str, Column], table: pl.LazyFrame) -> dict[str, Column]:
     """The columns of a source without the optional ones that the table lacks."""
     found = table.collect_schema().names()
