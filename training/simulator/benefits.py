@@ -19,7 +19,7 @@ EVENING = DAY // 6  # messages go out in the last four hours of the day before
 class Campaign:
     """One randomised campaign; its effect lasts from `start` until `end` (µs).
 
-    who      int32 [n]: all customers who were drawn for, left alone or not
+    who      int64 [n]: all customers who were drawn for, left alone or not
     medium   int8 [n]: position in `MEDIA`, -1 for those left alone
     coupon   bool [n]; sent int64 [n]: when the message went out (µs)
     visit_factor, order_factor   float32 [C]: by what the visits and the chances to buy of all customers are multiplied; has_coupon bool [C]
@@ -66,7 +66,7 @@ def make_campaign(settings: Settings, customers: Customers, has_account: np.ndar
     """Draw the campaign `number` (from 0) among the customers with an account who joined before its messages went out."""
     rng, day = draws(settings.seed, "benefits", number), campaign_days(settings)[number]
     start = settings.begin + day * DAY
-    who = np.flatnonzero(has_account & (customers.joined < start - EVENING)).astype(np.int32)
+    who = np.flatnonzero(has_account & (customers.joined < start - EVENING))
     treated = rng.random(len(who)) < settings.benefits.treated
     medium = np.where(treated, rng.integers(0, len(MEDIA), len(who)), -1).astype(np.int8)
     coupon = treated & (rng.random(len(who)) < settings.benefits.with_coupon)

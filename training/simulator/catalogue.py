@@ -54,14 +54,14 @@ class Catalogue:
 
     def popular_items(self, category: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """int32 [n]: an item of each category by popularity, for uniform numbers below 1."""
-        start = self.starts[category]
-        size = self.starts[category + 1] - start
+        start = self.starts.take(category)
+        size = self.starts.take(category + 1) - start
         return start + np.minimum(zipf(size.astype(np.float32), uniform), size - 1)
 
     def discount(self, item: np.ndarray, time: np.ndarray) -> np.ndarray:
         """float32 [n]: how much less than its list price an item costs at a time (µs); the same all week."""
         week = (time // WEEK).astype(np.uint32)
-        return DISCOUNTS[mixed(item.astype(np.uint32) * np.uint32(2654435761) + week) >> np.uint32(26)]
+        return DISCOUNTS.take(mixed(item.astype(np.uint32) * np.uint32(2654435761) + week) >> np.uint32(26))
 
     def names(self) -> dict[str, pa.Array]:
         """The columns of the table of items: item, name, category, brand, price."""

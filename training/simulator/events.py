@@ -12,7 +12,7 @@ MESSAGES = 3  # the channel after web, app and store
 COLUMNS = {
     "time": np.int64,
     "visit": np.int32,
-    "token": np.int64,
+    "token": np.uint32,
     "customer": np.int32,
     "item": np.int32,
     "price": np.float32,

@@ -90,7 +90,7 @@ def _looks(retailer: Retailer, visits: Visits, rng: np.random.Generator) -> Look
     time = (visits.time - before[start] + 5 * SECOND)[visit] + before[:-1]
     end = visits.time + before[start + count] - before[start] + AT_THE_CHECKOUT
     discount = retailer.catalogue.discount(item, time)
-    price = np.round(retailer.catalogue.price[item] * (1 - discount), 2)
+    price = np.round(retailer.catalogue.price.take(item) * (1 - discount), 2)
     return Looks(visit, start, item, price, discount, time, dwell, end)
 
 

@@ -32,7 +32,7 @@ class Tokens:
 
     def number(self, customer: np.ndarray, time: np.ndarray) -> np.ndarray:
         """int64 [n]: the token that each customer has at a time (µs)."""
-        owner = self.owner[customer]
+        owner = self.owner[customer].astype(np.int64)
         return self.first[owner] + (time - self.begin + self.phase[owner]) // self.lifetime
 
 
@@ -81,7 +81,7 @@ class Sightings:
 
     def add(self, events: Events, *, until: int) -> None:
         """Note the tokens of those events on the web, in the app and in stores that happen before `until` (µs)."""
-        pairs = (events.token << 32) | events.customer
+        pairs = (events.token.astype(np.int64) << 32) | events.customer
         where = (events.channel << 1) | events.linked
         # The events of a visit lie together: one of each is enough.
         changes = (np.diff(pairs, prepend=-1) != 0) | (np.diff(where, prepend=-1) != 0)

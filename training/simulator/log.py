@@ -41,7 +41,7 @@ def write_log(folder: Path, settings: Settings, *, on_slice: Callable[[int, int]
         file.close()
     benefits.close()
     pq.write_table(pa.table(retailer.catalogue.names()), folder / "items.parquet")
-    pq.write_table(pa.table(retailer.customers.truth()), truth / "customers.parquet")
+    pq.write_table(pa.table(retailer.customers.truth()), truth / "customers.parquet", use_dictionary=["kind"])
     pq.write_table(pa.concat_tables([part for file in files for part in file.spoilt]), truth / "dirt.parquet")
     if settings.layout == "sources":
         pq.write_table(sightings.links(), folder / "links.parquet")
