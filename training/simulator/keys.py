@@ -16,7 +16,7 @@ def keys(letter: str, numbers: np.ndarray, *, absent: np.ndarray | None = None) 
 
     Each text is made once, however often its number comes. The numbers count things from 0, so that a table finds them without hashing.
     """
-    is_there = np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
+    is_there = np.zeros(int(numbers.max(initial=0)) + 1, dtype=bool)
     is_there[numbers if absent is None else numbers[~absent]] = True
     found = np.flatnonzero(is_there)
     place = np.zeros(len(is_there), dtype=np.int32)
