@@ -18,6 +18,7 @@ from helpers_sequences import (
     rows_of,
     small_model,
 )
+from scipy import stats
 
 from training.models.model import SequenceModel
 from training.objectives import hazard
@@ -26,7 +27,7 @@ from training.objectives.dormancy import Dormancy
 from training.objectives.intent import Intent
 from training.objectives.loyalty import Loyalty
 from training.objectives.objective import Context, Objective
-from training.objectives.value import Spend, Value, normal_quantile
+from training.objectives.value import Spending, Value, normal_quantile
 from training.sequences.history import History
 from training.sequences.questions import Questions
 from training.sequences.split import DAY
@@ -94,15 +95,23 @@ def test_days_to_the_next_purchase_are_those_of_a_loop(until: int) -> None:
     assert 0 < found["came"].sum() < LOG.num_customers
 
 
-def test_spend_is_that_of_a_loop_over_each_part_of_what_is_known() -> None:
+def test_purchases_and_spend_are_those_of_a_loop_over_each_part_of_what_is_known() -> None:
+    """A basket of several lines is one purchase; what costs nothing is none."""
     found = labels_of(LOG, NOW, UNTIL)["value"]
     amount = np.nan_to_num(LOG.columns["price"]) * np.nan_to_num(LOG.columns["quantity"], nan=1.0)
     for customer in range(LOG.num_customers):
+        start = NOW
         for part, end in enumerate(NOW + (UNTIL - NOW) * np.arange(1, 5) // 4):
-            spent = sum(amount[place] for time, place in purchases(LOG, customer) if NOW < time <= end)
-            assert found["spend"][customer, part] == pytest.approx(spent, rel=1e-5)
+            baskets = {time for time, place in purchases(LOG, customer) if start < time <= end and amount[place] > 0}
+            assert found["purchases"][customer, part] == len(baskets)
             assert found["days"][customer, part] == pytest.approx((end - NOW) / DAY, rel=1e-5)
-    assert (found["spend"] > 0).any()
+            start = end
+        spent = sum(amount[place] for time, place in purchases(LOG, customer) if NOW < time <= UNTIL)
+        assert found["spend"][customer] == pytest.approx(spent, rel=1e-5)
+    assert (found["purchases"] > 0).any()
+    assert (
+        found["purchases"].sum(1) < [len([1 for time, _ in purchases(LOG, c) if NOW < time <= UNTIL]) for c in range(len(LOG.offsets) - 1)]
+    ).any()
 
 
 def test_loyal_is_who_buys_in_every_period_and_not_only_on_discount() -> None:
@@ -204,17 +213,43 @@ def test_slipping_away_is_silence_for_as_long_as_the_customers_own_gap() -> None
     torch.testing.assert_close(said["slipping_away"], torch.tensor([math.exp(-7 * rate), math.exp(-28 * rate)]), rtol=1e-3, atol=1e-3)
 
 
-def test_a_spend_is_zero_or_lognormal() -> None:
-    spend = Spend(torch.tensor([-0.5]), torch.tensor([3.0]), torch.tensor([0.8]))
+SPENDING = Spending(torch.tensor([[0.5, 0.7]]), torch.tensor([0.9]), torch.tensor([20.0]), torch.tensor([2.5]))
+
+
+def test_a_spend_is_that_of_purchases_drawn_one_by_one() -> None:
     random = np.random.default_rng(0)
-    zero = math.exp(-math.exp(-0.5))
-    drawn = np.where(random.random(400_000) < zero, 0.0, random.lognormal(3.0, 0.8, 400_000))
-    assert spend.zero.item() == pytest.approx(zero)
-    assert spend.mean.item() == pytest.approx(drawn.mean(), rel=0.02)
-    for share in (0.2, 0.8):
-        low, high = (bound.item() for bound in spend.interval(share))
-        assert low == pytest.approx(np.quantile(drawn, (1 - share) / 2), abs=0.2)
-        assert high == pytest.approx(np.quantile(drawn, (1 + share) / 2), rel=0.02)
+    number = random.poisson(random.gamma(0.9, 1.2 / 0.9, 400_000))
+    drawn = np.where(number > 0, random.gamma(2.5 * np.maximum(number, 1), 20.0 / 2.5), 0.0)
+    assert SPENDING.zero.item() == pytest.approx((number == 0).mean(), abs=3e-3)
+    assert SPENDING.mean.item() == pytest.approx(drawn.mean(), rel=0.01)
+    for share in (0.2, 0.8, 0.9):  # a lognormal distribution stands for the sum
+        low, high = (bound.item() for bound in SPENDING.interval(share))
+        assert ((low <= drawn) & (drawn <= high)).mean() == pytest.approx((1 + share) / 2, abs=0.03)
+
+
+@pytest.mark.parametrize("purchases", [(0, 0), (1, 0), (0, 3), (7, 2)], ids=str)
+def test_the_likelihood_of_a_spend_is_that_of_its_integral(purchases: tuple[int, int]) -> None:
+    """Over the customer's own rate, which is gamma-distributed: Poisson numbers in each stretch; then the gamma density of the sum."""
+    rates = np.linspace(1e-6, 60, 600_001)
+    chances = stats.gamma.pdf(rates, 0.9, scale=1 / 0.9)
+    for number, expected in zip(purchases, (0.5, 0.7), strict=True):
+        chances = chances * stats.poisson.pmf(number, expected * rates)
+    spend = 17.0 * sum(purchases)
+    textbook = -math.log(np.trapezoid(chances, rates))
+    constant = sum(math.lgamma(number + 1) for number in purchases)  # that of the numbers, and 1 / spend of the amount
+    if spend:
+        textbook += math.log(1 / spend) - stats.gamma.logpdf(spend, 2.5 * sum(purchases), scale=20.0 / 2.5)
+    found = SPENDING.negative_log_likelihood(torch.tensor([purchases]).float(), torch.tensor([spend]))
+    assert found.item() == pytest.approx(textbook - constant, abs=2e-3)
+
+
+def test_the_likelihood_has_the_gradients_of_small_steps() -> None:
+    numbers = [
+        torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        for values in ([[0.5, 0.7], [0.1, 2.0]], [0.9, 3.0], [20.0, 9.0], [2.5, 0.6])
+    ]
+    purchases, spend = torch.tensor([[0.0, 0.0], [1.0, 4.0]], dtype=torch.float64), torch.tensor([0.0, 51.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda *of: Spending(*of).negative_log_likelihood(purchases, spend), numbers)
 
 
 def test_quantiles_of_the_normal_distribution() -> None:
@@ -222,13 +257,14 @@ def test_quantiles_of_the_normal_distribution() -> None:
     torch.testing.assert_close(normal_quantile(shares), torch.special.ndtri(shares), rtol=0, atol=1e-3)
 
 
-def test_the_longer_the_horizon_the_rarer_is_nothing() -> None:
+def test_the_longer_the_horizon_the_rarer_is_nothing_and_the_less_each_day_adds() -> None:
     _, context, _ = model_and_context()
     value = objectives(LOG)["value"].requires_grad_(False).eval()
     assert isinstance(value, Value)
-    zero = [value._over(value.head(context), torch.full_like(context.representation[:, 0], days)).zero for days in (1.0, 7.0, 28.0)]
-    assert (zero[0] > zero[1]).all()
-    assert (zero[1] > zero[2]).all()
+    said = [value._over(context, torch.full_like(context.representation[:, :1], days)) for days in (7.0, 14.0, 21.0)]
+    assert (said[0].zero > said[1].zero).all()
+    assert (said[1].zero > said[2].zero).all()
+    assert (said[1].mean - said[0].mean > said[2].mean - said[1].mean).all()
 
 
 # Calibration

@@ -6,9 +6,8 @@ from helpers_sequences import PURCHASE, START, log_of, logs, random_log, rows_of
 from hypothesis import given
 
 from training.errors import ConfigError
-from training.sequences import split as splits
 from training.sequences.history import History
-from training.sequences.split import DAY, Split, at_target_times, known_windows, leave_one_out, make_split, time_split
+from training.sequences.split import DAY, Split, at_target_times, leave_one_out, make_split, time_split
 
 LOG = random_log(0)  # 60 days from 2022-01-08 on
 
@@ -56,38 +55,6 @@ def test_validation_does_not_look_past_the_test_cutoff() -> None:
     split = time_split(LOG, horizon_days=14, test_cutoff=date(40), validation_cutoff=date(35))
     assert (split.validation.until == split.test.now).all()
     assert in_order(split).all()
-
-
-def test_known_windows_are_as_long_as_the_test_s_and_end_before_it() -> None:
-    split = time_split(LOG, horizon_days=7, test_cutoff=date(50))
-    windows = known_windows(LOG, split)
-    assert [(split.test.now[0] - window.now[0]) // DAY for window in windows] == [7, 35]  # the next would begin before the log
-    for window in windows:
-        assert (window.until - window.now == 7 * DAY).all()
-        assert (window.until <= split.test.now).all()
-        np.testing.assert_array_equal(window.asked, split.test.asked)
-
-
-def test_each_customer_of_a_large_log_is_asked_in_one_known_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splits, "MOST_QUESTIONS", LOG.num_customers)
-    split = time_split(LOG, horizon_days=7, test_cutoff=date(50))
-    asked = [window.asked.astype(int) for window in known_windows(LOG, split)]
-    np.testing.assert_array_equal(sum(asked), split.test.asked)
-    assert min(of.sum() for of in asked) > 0
-
-
-@pytest.mark.parametrize(
-    "split",
-    [
-        leave_one_out(LOG),
-        time_split(LOG, horizon_days=28, validation_cutoff=date(15), test_cutoff=date(20)),
-        at_target_times(LOG, time_split(LOG, horizon_days=7), np.array([PURCHASE])),
-    ],
-    ids=["leave one out", "too short a past", "at target times"],
-)
-def test_where_no_window_is_known_validation_is(split: Split) -> None:
-    (window,) = known_windows(LOG, split)
-    assert window is split.validation
 
 
 def test_everybody_with_an_event_is_asked() -> None:

@@ -38,7 +38,6 @@ from training.rehearsal import rehearse
 from training.results import write_results
 from training.resume import Elapsed, LastCheckpoint, Stopping, WholeFiles
 from training.search import QUALITY, MedianStopping, read_trial, told, write_trial
-from training.sequences.split import known_windows
 from training.sequences.store import SequenceStore
 
 LEFT_BEHIND = (SUMMARY, TRIAL, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
@@ -131,17 +130,14 @@ def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
 def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> None:
     """Calibrate the best checkpoint on validation, compare it with the baselines on the test window, write everything that a reader opens.
 
-    With `refit` it is trained anew then, and calibrated on all the time that it has seen: of windows that were learned from none is better
-    than another, and one alone would carry its season on into the next. What only a model that has not seen the validation window can
-    choose there, it takes over from the checkpoint.
+    With `refit` it is trained anew then, and not calibrated: a window that it has learned from would teach it no more than its season.
+    What only a model that has not seen the validation window can choose there, it takes over from the checkpoint.
     """
     checkpoint = read_checkpoint(out / BEST)
     parts.module.load_state_dict(checkpoint["state_dict"])
-    split, size = parts.split, config.customers_per_batch
-    calibrate(parts.model, parts.questions, split, [split.validation], customers_per_batch=size)
+    calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
     if config.refit:
         chosen, parts = parts.model, refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
-        calibrate(parts.model, parts.questions, split, known_windows(parts.store, split), customers_per_batch=size)
         for name, objective in parts.model.objectives.items():
             objective.take_over(chosen.objectives[name])
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:

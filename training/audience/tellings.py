@@ -28,7 +28,7 @@ UNKNOWN = -1
 
 ANSWERS: Mapping[str, tuple[type[Objective], Callable[[Mapping[str, np.ndarray]], np.ndarray]]] = {
     "returns": (Dormancy, lambda labels: labels["came"]),
-    "value": (Value, lambda labels: labels["spend"][:, -1]),
+    "value": (Value, lambda labels: labels["spend"]),
     "loyalty": (Loyalty, lambda labels: labels["stayed"] == labels["known"]),
 }
 

@@ -1,15 +1,12 @@
 """The trained model asked once about every customer of a window: what each objective needs to be judged by."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from rich.progress import track
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import DataLoader
 
 from training.models.model import SequenceModel
 from training.module import joined
-from training.sequences.batch import Batch
 from training.sequences.datamodule import WindowBatches
 from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
@@ -32,11 +29,9 @@ def judge(
     return batches.customers[order], {name: {key: values[order] for key, values in of.items()} for name, of in whole.items()}
 
 
-def calibrate(model: SequenceModel, questions: Questions, split: Split, windows: Sequence[Window], *, customers_per_batch: int) -> None:
-    """Let every objective that a split can judge learn from some windows before the test, all alike, to mean what it says."""
-    batches: ConcatDataset[Batch] = ConcatDataset(
-        [WindowBatches(questions, window, customers_per_batch=customers_per_batch) for window in windows]
-    )
+def calibrate(model: SequenceModel, questions: Questions, split: Split, *, customers_per_batch: int) -> None:
+    """Let every objective that the split can judge learn from the validation window to mean what it says."""
+    batches = WindowBatches(questions, split.validation, customers_per_batch=customers_per_batch)
     model.eval()
     with torch.no_grad():
         asked = [(model.represent(batch), batch.labels) for batch in track(DataLoader(batches, batch_size=None), description="Calibrating")]

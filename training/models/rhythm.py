@@ -17,7 +17,12 @@ WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
 NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
 FAR_DAYS = 3650.0  # as long ago as never
 RHYTHM_SIZE = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8 + clock.CALENDAR_SIZE
-OWN_GAP = RHYTHM_SIZE - clock.CALENDAR_SIZE - 3  # where log(1 + mean days between the customer's purchases) stands; 0 before the second
+YEAR_PURCHASES, YEAR_SPEND = len(WINDOW_DAYS) - 1, 3 * len(WINDOW_DAYS) - 1  # where log(1 + of the last year) stands
+_REGULARITY = RHYTHM_SIZE - clock.CALENDAR_SIZE - 8  # where it begins, and then logarithms of 1 + ...
+SINCE_PURCHASE = _REGULARITY + 1  # ... hours since the latest purchase
+SINCE_FIRST = _REGULARITY + 2  # ... days since the first step
+OWN_GAP = _REGULARITY + 5  # ... mean days between the customer's purchases; 0 before the second
+NUM_PURCHASES = _REGULARITY + 7  # ... steps with a purchase
 
 
 class Rhythm(nn.Module):

@@ -1,21 +1,22 @@
-"""How much will the customer spend within a horizon: nothing with some probability, otherwise an amount that is lognormal.
+"""How much will the customer spend within a horizon: so many purchases, each of some amount.
 
-The zero-inflated lognormal of Wang, Liu and Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction" (2019). It is told
-for any horizon: over h days, with x = log(h / horizon),
+The number is that of training.objectives.purchases, at a rate that falls, with what a network knows of the customer beside what a table
+would; given its mean M it is negative binomial with shape k. Amounts are gamma-distributed with mean m and shape p, which the network tells
+too (the compound of Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing Research 42, 2005). Hence
 
-    P(nothing) = exp(−exp(a + s·x)),  log amount ~ Normal(m + c·x, exp(d + e·x)),  s > 0
+    P(nothing) = (1 + M / k)^−k,   E[spend] = M·m,   Var[spend] = M·m²·(1 + 1/p) + M²·m²/k
 
-so that windows which are cut short by the end of what is known are learned from as what they are, shorter ones, and a customer of whom
-nobody has seen so long a future yet is answered for by the same six numbers.
+and, where anything is spent, a lognormal spend of that mean and variance, which gives the interval. Every moment is learned from over as
+much of its future as is known, however little.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from training.errors import ConfigError
 from training.evaluation.compared import Comparison
@@ -23,11 +24,13 @@ from training.evaluation.customers import compare_value
 from training.evaluation.figures import value_figures
 from training.evaluation.rivals import Rivals
 from training.models.facts import Facts
+from training.objectives.amounts import UsualAmount
 from training.objectives.calibration import Calibration, together
 from training.objectives.head import Head
 from training.objectives.objective import Context, Objective, Output
+from training.objectives.purchases import FallingRate, negative_log_likelihood
 from training.sequences.future import Future, has_begun
-from training.sequences.history import History, Log
+from training.sequences.history import History, Log, step_starts
 from training.sequences.money import spend_of
 from training.sequences.split import DAY, Split
 from training.settings import Count, Names, NotNegative, Positive, Share
@@ -38,8 +41,8 @@ NOT_JUDGED = "What they will spend is not judged: leave-one-out looks no further
 class Value(Objective):
     """events: names of the events that count as buying. horizon_days: of the answer.
 
-    parts: each moment is learned from over so many horizons, equal parts of what is known of its future. interval: the share of customers
-    whose spend lies between `value_low` and `value_high`.
+    parts: purchases are counted in so many equal parts of what is known of a moment's future, which tells how their rate falls. interval:
+    the share of customers whose spend lies between `value_low` and `value_high`.
     """
 
     headline, section = "spearman", "value"
@@ -62,44 +65,51 @@ class Value(Objective):
         self.horizon_days = float(horizon_days)
         self.parts = parts
         self.interval = interval
-        self.head = Head(6, dim=dim, dropout=dropout).start_at(-1.0, 0.5, _usual_log_spend(facts, self.kinds), 0.3, 0.0, 0.0)
-        self.chance, self.amount = Calibration(), Calibration()
+        watched_days, usual_amount = _usual(facts, self.kinds)
+        self.falling, self.usual = FallingRate(watched_days=watched_days), UsualAmount(mean=usual_amount)
+        self.head = Head(4, dim=dim, dropout=dropout).start_at(0.0)
+        self.rate, self.amount = Calibration(), Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
-        """spend, days float32 [Q, parts]: what was spent within so many days, of which the last are all that are known; asked bool [Q]."""
+        """purchases float32 [Q, parts]: how many cost anything in each part of what is known, which ends after so many `days` (the same).
+
+        spend float32 [Q]: in all of them; asked bool [Q].
+        """
         end = np.minimum(until, now + round(self.horizon_days * DAY))
-        ends = [now + (end - now) * part // self.parts for part in range(1, self.parts + 1)]
-        spends = [self._spend(known, now, owner, one) for one in ends]
+        ends = [now + (end - now) * part // self.parts for part in range(self.parts + 1)]
+        futures = [self._future(known, start, owner, stop) for start, stop in pairwise(ends)]
+        whole = self._future(known, now, owner, end)
+        paid = _paid(whole.events)
         return {
-            "spend": np.stack(spends, 1).astype(np.float32),
-            "days": (np.stack(ends, 1) - now[:, None]).astype(np.float64).astype(np.float32) / np.float32(DAY),
+            "purchases": np.stack([future.totals(paid) for future in futures], 1).astype(np.float32),
+            "spend": whole.totals(spend_of(whole.events)).astype(np.float32),
+            "days": ((np.stack(ends[1:], 1) - now[:, None]) / DAY).astype(np.float32),
             "asked": has_begun(known, now, owner) & (end - now >= DAY),
         }
 
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        numbers = self.head(context)
-        losses = [
-            self._over(numbers, labels["days"][:, part]).negative_log_likelihood(labels["spend"][:, part]) for part in range(self.parts)
-        ]
-        return (torch.stack(losses, 1).mean(1) * labels["asked"]).sum(), labels["asked"].sum()
+        losses = self._over(context, labels["days"]).negative_log_likelihood(labels["purchases"], labels["spend"])
+        return (losses * labels["asked"]).sum(), labels["asked"].sum()
 
     def calibrate(self, asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
-        """The chance of nothing by its likelihood; then one factor on all amounts, so that their sum is what was spent."""
-        labels = together([labels for _, labels in asked])
-        chosen = labels["asked"]
-        numbers = torch.cat([self.head(context) for context, _ in asked])[chosen]
-        days, spend = labels["days"][chosen, -1], labels["spend"][chosen, -1]
-        self.chance.reset()
+        """One factor on all rates, and one on all amounts, so that the sums are what was bought and what was spent."""
+        self.rate.reset()
         self.amount.reset()
-        self.chance.fit(lambda log_rate: nothing_or_something(log_rate, spend).mean(), self._over(numbers, days).log_rate)
-        if spend.sum() > 0:
-            self.amount.shift.copy_((spend.sum() / self._over(numbers, days).mean.sum()).log())
+        labels = together([labels for _, labels in asked])
+        said = [self._over(context, labels["days"]) for context, labels in asked]
+        chosen = labels["asked"]
+        expected = torch.cat([spending.expected.sum(-1) for spending in said])[chosen]
+        spend = torch.cat([spending.mean for spending in said])[chosen]
+        bought, spent = labels["purchases"][chosen].sum(), labels["spend"][chosen].sum()
+        if bought > 0 and spent > 0:
+            self.rate.shift.copy_((bought / expected.sum()).log())
+            self.amount.shift.copy_((spent / spend.sum()).log() - self.rate.shift)
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """`spend` over what is known, what was `expected`, `low` and `high`."""
-        spend = self._over(self.head(context), labels["days"][:, -1])
+        spend = self._over(context, labels["days"])
         low, high = spend.interval(self.interval)
-        said = {"spend": labels["spend"][:, -1], "expected": spend.mean, "low": low, "high": high, "zero": spend.zero}
+        said = {"spend": labels["spend"], "expected": spend.mean, "low": low, "high": high, "zero": spend.zero}
         asked = labels["asked"].cpu().numpy()
         return {name: np.where(asked, values.double().cpu().numpy(), np.nan) for name, values in said.items()}
 
@@ -123,7 +133,7 @@ class Value(Objective):
 
     def predict(self, context: Context) -> dict[str, Tensor]:
         """Each [Q]: value, the expected spend within the horizon, value_low and value_high around it, value_zero_probability."""
-        spend = self._over(self.head(context), torch.full_like(context.representation[:, 0], self.horizon_days))
+        spend = self._over(context, torch.full_like(context.representation[:, :1], self.horizon_days))
         low, high = spend.interval(self.interval)
         return {"value": spend.mean, "value_low": low, "value_high": high, "value_zero_probability": spend.zero}
 
@@ -134,7 +144,7 @@ class Value(Objective):
     def check_answerable(self, log: Log, split: Split) -> None:
         for name, window in (("validation", split.validation), ("test", split.test)):
             labels = self.labels_in(log, window)
-            spend = labels["spend"][labels["asked"], -1]
+            spend = labels["spend"][labels["asked"]]
             if not len(spend) or np.ptp(spend) == 0:
                 raise ConfigError(
                     f"expected customers who spend differently after the {name} cutoff, found {len(spend)} who all spend the same; "
@@ -146,56 +156,65 @@ class Value(Objective):
         told = {name: values[asked] for name, values in evidence.items()}
         return compare_value(rivals, customers[asked], told, kinds=self.kinds, horizon_days=self.horizon_days, interval=self.interval)
 
-    def _spend(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> np.ndarray:
-        future = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
-        return future.totals(spend_of(future.events))
+    def _future(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> Future:
+        return Future.after(known, kinds=self.kinds, now=now, owner=owner, until=until)
 
-    def _over(self, numbers: Tensor, days: Tensor) -> "Spend":
-        """What six numbers [Q, 6] say of the spend over some days [Q]."""
-        a, s, m, c, d, e = numbers.unbind(-1)
-        x = (days.clamp(min=1e-3) / self.horizon_days).log()
-        log_rate, mean_log, log_spread = self.chance(a + F.softplus(s) * x), self.amount(m + c * x), d + e * x
-        return Spend(log_rate.clamp(-20.0, 4.0), mean_log.clamp(-20.0, 20.0), log_spread.clamp(-3.0, 0.7).exp())
+    def _over(self, context: Context, days: Tensor) -> "Spending":
+        """What is said of the next days, up to the end of each stretch [Q, K]."""
+        more_often, evenness, more, shape = self.head(context).unbind(-1)
+        amount = self.amount(self.usual.log_amount(context.rhythm) + more).clamp(-10.0, 20.0).exp()
+        rate = self.rate(self.falling.log_rate(context.rhythm) + more_often).clamp(-20.0, 5.0).exp()
+        reached = rate[:, None] * self.falling.days_that_count(context.rhythm, days)
+        expected = torch.cat([reached[:, :1], reached[:, 1:] - reached[:, :-1]], -1)
+        return Spending(expected, evenness.clamp(-6.0, 6.0).exp(), amount, shape.clamp(-4.0, 4.0).exp())
 
 
 @dataclass(frozen=True)
-class Spend:
-    """A spend that is zero with probability exp(−exp(log_rate)), and otherwise lognormal. Each [Q]."""
+class Spending:
+    """expected: numbers of purchases in each of K stretches [Q, K]; evenness: k of their sum; amount, shape: m and p of each. Each [Q].
 
-    log_rate: Tensor
-    mean_log: Tensor
-    spread: Tensor
+    The likelihood is exact. The interval is not: a lognormal distribution stands for what is spent by who spends anything.
+    """
+
+    expected: Tensor
+    evenness: Tensor
+    amount: Tensor
+    shape: Tensor
+
+    @property
+    def number(self) -> Tensor:
+        return self.expected.sum(-1).clamp(min=1e-9)
 
     @property
     def zero(self) -> Tensor:
-        return (-self.log_rate.exp()).exp()
+        return (-self.evenness * torch.log1p(self.number / self.evenness)).exp()
 
     @property
     def mean(self) -> Tensor:
-        return (1 - self.zero) * (self.mean_log + self.spread**2 / 2).exp()
+        return self.number * self.amount
 
-    def negative_log_likelihood(self, spend: Tensor) -> Tensor:
-        """Of amounts [Q], up to a constant."""
-        return nothing_or_something(self.log_rate, spend) + torch.where(spend > 0, self._of_amount(spend), torch.zeros_like(spend))
+    def negative_log_likelihood(self, purchases: Tensor, spend: Tensor) -> Tensor:
+        """Of numbers [Q, K] and what was spent on them together [Q], up to a constant."""
+        of_number = negative_log_likelihood(purchases, self.expected, self.evenness)
+        return of_number + torch.where(spend > 0, self._of_amount(purchases.sum(-1), spend), torch.zeros_like(spend))
 
     def interval(self, share: float) -> tuple[Tensor, Tensor]:
         """The bounds between which lies so large a share, as much below as above: each [Q]."""
         return self._quantile((1 - share) / 2), self._quantile((1 + share) / 2)
 
-    def _of_amount(self, spend: Tensor) -> Tensor:
-        deviation = (spend.clamp(min=1e-2).log() - self.mean_log) / self.spread
-        return deviation**2 / 2 + self.spread.log()
+    def _of_amount(self, number: Tensor, spend: Tensor) -> Tensor:
+        """The sum of gamma-distributed amounts is gamma-distributed, its shape p for each of them."""
+        shape, spend = self.shape * number.clamp(min=1), spend.clamp(min=1e-2)
+        rate = self.shape / self.amount
+        return torch.lgamma(shape) - shape * (rate * spend).log() + rate * spend
 
     def _quantile(self, share: float) -> Tensor:
-        above = (share - self.zero) / (1 - self.zero).clamp(min=1e-6)
-        amount = (self.mean_log + self.spread * normal_quantile(above)).exp()
+        something = -torch.expm1(-self.evenness * torch.log1p(self.number / self.evenness))
+        spread = 1 + (1 + 1 / self.shape) / self.number + 1 / self.evenness  # E[spend²] / E[spend]²
+        variance = (something * spread).log().clamp(min=1e-6)
+        above = (share - self.zero) / something
+        amount = self.mean / something * (variance.sqrt() * normal_quantile(above) - variance / 2).exp()
         return torch.where(above > 0, amount, torch.zeros_like(amount))
-
-
-def nothing_or_something(log_rate: Tensor, spend: Tensor) -> Tensor:
-    """−log P(nothing) or −log P(something): [Q]."""
-    rate = log_rate.clamp(-20.0, 4.0).exp()
-    return torch.where(spend > 0, -torch.log(-torch.expm1(-rate.clamp(min=1e-9))), rate)
 
 
 def normal_quantile(share: Tensor) -> Tensor:
@@ -209,9 +228,16 @@ def normal_quantile(share: Tensor) -> Tensor:
     return torch.where(share < 0.5, -size, size)
 
 
-def _usual_log_spend(facts: Facts, kinds: np.ndarray) -> float:
-    """The logarithm of what a customer of the training window spends in the middle: where amounts start to be learned from."""
+def _paid(events: History) -> np.ndarray:
+    """1 at the first event of each step that cost anything, 0 elsewhere: float64 [N]. Each such step is a purchase."""
+    paid, starts = np.zeros(len(events.columns["timestamp"])), np.flatnonzero(step_starts(events))
+    if len(starts):
+        paid[starts] = np.add.reduceat(spend_of(events), starts) > 0
+    return paid
+
+
+def _usual(facts: Facts, kinds: np.ndarray) -> tuple[float, float]:
+    """Over how many days the training window has purchases, and what they cost on average: where learning starts."""
     bought = facts.training.where(np.isin(facts.training.columns["event"], kinds))
-    owner = np.repeat(np.arange(bought.num_customers), bought.num_events)
-    spend = np.bincount(owner, weights=spend_of(bought), minlength=bought.num_customers)
-    return float(np.log(np.median(spend[spend > 0]))) if (spend > 0).any() else 0.0
+    number, spend, times = _paid(bought).sum(), spend_of(bought).sum(), bought.columns["timestamp"]
+    return (float(np.ptp(times)) / DAY, float(spend / number)) if number and spend > 0 else (1.0, 1.0)

@@ -16,9 +16,6 @@ from training.sequences.history import Log, step_starts
 from training.settings import Positive
 
 DAY = 86_400_000_000  # µs
-BETWEEN_WINDOWS = 28 * DAY
-MOST_WINDOWS = 4
-MOST_QUESTIONS = 400_000  # more tell little more, and take memory
 
 
 @dataclass(frozen=True)
@@ -90,25 +87,6 @@ def leave_one_out(log: Log) -> Split:
         validation=Window(time_of(2), time_of(1), asked),
         test=Window(time_of(1), time_of(0), asked),
     )
-
-
-def known_windows(log: Log, split: Split) -> list[Window]:
-    """Windows as long as the test's whose answers are known by the test moment: the latest, and up to three 4, 8 and 12 weeks earlier.
-
-    The validation window where there is none, or where customers are asked at moments of their own. Each customer of a large log is asked
-    in one of them only.
-    """
-    now, until, num_customers = int(split.test.now[0]), int(split.test.until[0]), len(log.offsets) - 1
-    moments = [2 * now - until - part * BETWEEN_WINDOWS for part in range(MOST_WINDOWS)]
-    moments = [moment for moment in moments if moment > log.columns["timestamp"].min()]
-    if (split.test.now != now).any() or not moments:
-        return [split.validation]
-    shares = len(moments) if num_customers * len(moments) > MOST_QUESTIONS else 1
-    turn = np.arange(num_customers) % shares
-    return [
-        Window(_all(log, moment), _all(log, moment + until - now), split.test.asked & (turn == part % shares))
-        for part, moment in enumerate(moments)
-    ]
 
 
 def make_split(
