@@ -16,7 +16,9 @@ from omegaconf import OmegaConf
 
 from training.engine import choose_engine
 from training.errors import DataError
-from training.events.numbered import is_numbered
+from training.events import reading
+from training.events.numbered import are_numbered
+from training.events.parts import stretches
 from training.events.quarantine import fields_of, parted, separate
 from training.events.reading import Reader
 from training.events.runs import Placed, place_texts
@@ -55,7 +57,7 @@ def write(folder: Path, frame: pl.DataFrame, *, rows_a_group: int = 4) -> Path:
 
 def both(log: Log, files: list[SourceFile], *, first: int = 0) -> list[tuple[Placed, pl.DataFrame]]:
     """The rows by their pages' numbers and by their texts."""
-    assert all(is_numbered(file, log) for file in files)
+    assert are_numbered(files, log, choose_engine("cpu"))
     fields = fields_of(log, find_sources(log))
     rows, broken = parted(separate(log, files, fields=fields, first=first).collect())
     return [Reader(log, fields, choose_engine("cpu")).placed(files, first=first), (place_texts(rows, log.kinds), broken)]
@@ -122,10 +124,19 @@ def test_words_that_a_file_names_and_no_row_has_leave_no_key(tmp_path: Path) -> 
 
 
 def test_a_column_of_numbers_and_a_lookup_are_read_row_by_row(tmp_path: Path) -> None:
-    numbers = log_of(write(tmp_path, frame_of(COLUMNS).with_columns(item=pl.Series(range(9)))))
     more = {"lookups": {"more": {"files": "", "by": "item", "columns": ["price"]}}}
-    assert not is_numbered(find_sources(numbers)[0], numbers)
-    assert not is_numbered(find_sources(log := log_of(write(tmp_path, frame_of(COLUMNS)), source=more))[0], log)
+    looked_up = log_of(write(tmp_path, frame_of(COLUMNS)), source=more)
+    assert not are_numbered(find_sources(looked_up), looked_up, choose_engine("cpu"))
+    numbers = log_of(write(tmp_path, frame_of(COLUMNS).with_columns(item=pl.Series(range(9)))))
+    assert not are_numbered(find_sources(numbers), numbers, choose_engine("cpu"))
+
+
+def test_a_long_file_is_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ROWS_OF_A_STRETCH", 2)
+    log = log_of(write(tmp_path, frame_of(COLUMNS)))
+    (file,) = find_sources(log)
+    assert [(some.start, some.length) for some in stretches(replace(file, start=2, length=5), rows=2)] == [(2, 1), (3, 2), (5, 2)]
+    assert_same(both(log, [file]))
 
 
 def test_bytes_that_are_no_text_are_the_users_to_mend(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from training.events.collection_page import render_collection, sentences
 from training.events.crew import gather_crew
 from training.events.in_parts import clean_in_parts
 from training.events.journal import Journal
+from training.events.numbered import are_numbered
 from training.events.parts import fits, need
 from training.events.schema import Log, log_from_config
 from training.events.sources import SourceFile, find_more, find_side_tables, find_sources, locate
@@ -145,7 +146,7 @@ def _clean(
     log: Log, files: list[SourceFile], engine: Engine, *, memory: int, folder: Path, data: Any, workers: Mapping[str, Any], say: Say
 ) -> Cleaned:
     """The contents of the store: in one go where that fits into memory, else, or by many, in parts that lie in `folder` meanwhile."""
-    if fits(files, memory) and workers["name"] != "dask":
+    if fits(files, memory, numbered=are_numbered(files, log, engine)) and workers["name"] != "dask":
         return clean_at_once(log, files, engine, say=say)
     status = {name: path.stat() for name, path in _all_files(log, files).items()}
     with gather_crew(workers) as crew:

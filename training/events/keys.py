@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 SEEDS = (1, 2)
+WORD = 8  # letters
 
 
 def places_of(column: pl.Series) -> tuple[np.ndarray, pl.Series]:
@@ -41,13 +42,22 @@ def order_of_texts(texts: pl.Series) -> np.ndarray:
     _, ends, letters = arrow.buffers()
     ends = np.frombuffer(ends, np.int64)[arrow.offset : arrow.offset + len(texts) + 1]
     num_shared = _num_shared(str(texts.min()).encode(), str(texts.max()).encode())  # by the least and the greatest, thus by all
-    high, low = (_word(np.frombuffer(letters, np.uint8), ends, num_shared + skipped) for skipped in (0, 8))
-    order = np.lexsort((low, high))
-    same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])
-    undecided = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    rest = order[undecided]
-    order[undecided] = rest[texts.gather(rest).arg_sort().to_numpy()]
+    letters = np.append(np.frombuffer(letters, np.uint8), np.zeros(WORD, np.uint8))
+    high = _word(letters, ends, num_shared)
+    order = np.argsort(high)
+    if len(tied := _alike(high[order])):
+        low = _word(letters, ends, num_shared + WORD)
+        some = order[tied]
+        order[tied] = some = some[np.lexsort((low[some], high[some]))]
+        tied = tied[_alike(high[some], low[some])]
+        order[tied] = order[tied][texts.gather(order[tied]).arg_sort().to_numpy()]
     return order
+
+
+def _alike(*sorted_words: np.ndarray) -> np.ndarray:
+    """Which of some sorted words equal a neighbour in all."""
+    same = np.logical_and.reduce([words[1:] == words[:-1] for words in sorted_words])
+    return np.flatnonzero(np.append(same, False) | np.append(False, same))
 
 
 def _num_shared(one: bytes, other: bytes) -> int:
@@ -57,13 +67,17 @@ def _num_shared(one: bytes, other: bytes) -> int:
 
 
 def _word(letters: np.ndarray, ends: np.ndarray, skipped: int) -> np.ndarray:
-    """Eight bytes of each text from a place on as one integer; a text that ends before goes on with zeros."""
-    word = np.zeros(len(ends) - 1, dtype=np.uint64)
-    for place in range(skipped, skipped + 8):
-        where = ends[:-1] + place
-        word <<= np.uint64(8)
-        word |= np.where(where < ends[1:], letters[np.minimum(where, len(letters) - 1)], 0).astype(np.uint64)
-    return word
+    """The letters of each text from a place on, as many as a word holds, as one integer; a text that ends before goes on with zeros.
+
+    letters   of all texts, with a word's length of others behind them
+    """
+    starts = np.minimum(ends[:-1] + skipped, ends[1:])
+    num_letters = np.minimum(ends[1:] - starts, WORD).astype(np.uint64)
+    every_start = np.ndarray(len(letters) - WORD + 1, dtype=">u8", buffer=letters, strides=1)
+    beyond = np.uint64(8) * (np.uint64(WORD) - num_letters)
+    # Shifted in two steps: a shift by all 64 bits is none.
+    half = beyond >> np.uint64(1)
+    return every_start[starts].astype(np.uint64) >> half >> (beyond - half) << half << (beyond - half)
 
 
 def _groups(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

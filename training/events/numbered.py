@@ -29,8 +29,15 @@ class Numbered:
     numbers: np.ndarray
 
 
-def is_numbered(file: SourceFile, log: Log) -> bool:
-    """Whether a file's texts can be taken as its pages number them, and nothing else has to look at them row by row."""
+def are_numbered(files: Sequence[SourceFile], log: Log, engine: Engine) -> bool:
+    """Whether the files' texts can be taken as their pages number them, and nothing else has to look at them row by row.
+
+    cuDF has no plans over texts that a file has numbered.
+    """
+    return engine.name == "cpu" and all(_is_numbered(file, log) for file in files)
+
+
+def _is_numbered(file: SourceFile, log: Log) -> bool:
     path, columns = parquet_of(file), file.source.columns.values()
     if path is None or file.source.lookups or any(column.negative_for for column in columns):
         return False
@@ -49,20 +56,35 @@ def place_numbered(log: Log, file: SourceFile, engine: Engine, *, fields: Mappin
     columns = dict(zip(rows.columns, each(plain, rows), strict=True))
     columns |= {name: column[usable] if broken.height else column for name, column in places.items()}
     keys = {name: words for name, (_, words) in placed.items()}
+    pa.default_memory_pool().release_unused()
     return _without_unused(Placed(keys, {name: columns[name] for name in [*fields, ORDER]})), broken
 
 
-def join(parts: Sequence[Placed]) -> Placed:
-    """The rows of several files one behind the other, their keys united."""
+def join(parts: list[Placed]) -> Placed:
+    """The rows of several files one behind the other, their keys united. Of `parts` nothing is left: rows may fill half the memory."""
     if len(parts) == 1:
-        return parts[0]
-    keys, columns = {}, {name: [part.columns[name] for part in parts] for name in parts[0].columns}
-    for name in parts[0].keys:
-        places, keys[name] = places_of(pl.concat([part.keys[name] for part in parts]))
-        ends = np.cumsum([len(part.keys[name]) for part in parts])
-        of_file = np.split(places, ends[:-1])
-        columns[name] = [np.append(of_file[number], np.int32(NOTHING))[column] for number, column in enumerate(columns[name])]
-    return Placed(keys, {name: np.concatenate(some) for name, some in columns.items()})
+        return parts.pop()
+    keys, columns = {}, {}
+    for name in list(parts[0].columns):
+        some = [part.columns.pop(name) for part in parts]
+        if name in parts[0].keys:
+            keys[name], united = _unite([part.keys[name] for part in parts])
+            some = list(map(np.ndarray.__getitem__, united, some))
+        columns[name] = np.concatenate(some)
+    parts.clear()
+    return Placed(keys, columns)
+
+
+def _unite(keys: Sequence[pl.Series]) -> tuple[pl.Series, list[np.ndarray]]:
+    """All keys, sorted, and for each series the places of its own among them; at their end NOTHING, where a missing value's place leads."""
+    places, united = places_of(pl.concat(keys))
+    each_own = np.split(_narrow(places, len(united)), np.cumsum([len(some) for some in keys[:-1]]))
+    return united, [np.append(own, own.dtype.type(NOTHING)) for own in each_own]
+
+
+def _narrow(places: np.ndarray, num_keys: int) -> np.ndarray:
+    """Most fields have few words, and rows are moved often."""
+    return places.astype(np.int8 if num_keys <= np.iinfo(np.int8).max else np.int32)
 
 
 def _texts(file: SourceFile, log: Log) -> list[str]:
@@ -122,8 +144,7 @@ def _placed(
     places, keys = places_of(judged["value"])
     for sign, holds in ((UNKNOWN, "unknown"), (TOO_LONG, "too_long"), (NOTHING, "missing")):
         places[judged[holds].to_numpy()] = sign
-    dtype = np.int8 if len(keys) <= np.iinfo(np.int8).max else np.int32  # most fields have few words, and rows are moved often
-    return np.append(places, np.int32(NOTHING)).astype(dtype)[texts.numbers], keys
+    return _narrow(np.append(places, NOTHING), len(keys))[texts.numbers], keys
 
 
 def _without_unused(rows: Placed) -> Placed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,9 @@ from training.events.text import read_text
 BYTES_A_ROW, BYTES_A_FIELD = 64, 32  # of a row that is read: its texts, their hashes, its places
 BYTES_A_SORTED_FIELD = 40  # of a row whose texts are places already
 BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a row takes
+BYTES_A_KEPT_ROW, BYTES_A_KEPT_FIELD = 12, 4  # of a row whose texts the file has numbered: its time, its position and its other columns
+BYTES_A_MOVED_ROW = 16  # more while columns are put into order, one after the other
+ROWS_OF_A_STRETCH = 1 << 24  # of a file whose texts are numbered: so many rows are read at one time
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,12 @@ class Part:
     first: int
 
 
-def fits(files: list[SourceFile], memory: int) -> bool:
-    """Whether the work on all files at one time stays below `memory` bytes, as far as can be estimated."""
-    return need(files) <= memory
+def fits(files: list[SourceFile], memory: int, *, numbered: bool = False) -> bool:
+    """Whether the work on all files at one time stays below `memory` bytes, as far as can be estimated.
+
+    numbered   all of them are files whose texts are numbered: of these only a stretch is read at one time, and only its numbers are kept
+    """
+    return (_need_of_numbers(files) if numbered else need(files)) <= memory
 
 
 def need(files: list[SourceFile]) -> int:
@@ -47,6 +54,20 @@ def parts_of(files: list[SourceFile], memory: int) -> list[Part]:
     return parts
 
 
+def stretches(file: SourceFile, *, rows: int) -> Iterator[SourceFile]:
+    """A file that has its rows in Parquet, or a stretch of one, in stretches of about as many rows each and `rows` at most."""
+    path = parquet_of(file)
+    assert path
+    length = pq.read_metadata(path).num_rows - file.start if file.length is None else file.length
+    number = -(-length // rows)
+    if number <= 1:
+        yield file
+        return
+    bounds = [file.start + length * place // number for place in range(number + 1)]
+    for start, end in pairwise(bounds):
+        yield replace(file, start=start, length=end - start)
+
+
 def is_large_text(file: SourceFile, memory: int) -> bool:
     """Whether the file is a text that has to be cut, which only its copy in Parquet can be."""
     return parquet_of(file) is None and _need(file) > memory
@@ -64,12 +85,23 @@ def _need(file: SourceFile) -> int:
     return pq.read_metadata(path).num_rows * _need_of_a_row(file, path)
 
 
+def _need_of_numbers(files: list[SourceFile]) -> int:
+    """While the largest stretch is read, or while all columns are put into order."""
+    rows = [pq.read_metadata(path).num_rows for file in files if (path := parquet_of(file))]
+    fields = max(_num_fields(file, path) for file in files if (path := parquet_of(file)))
+    read = max(min(num_rows, ROWS_OF_A_STRETCH) for num_rows in rows) * (BYTES_A_ROW + fields * BYTES_A_FIELD // 4)
+    return sum(rows) * (BYTES_A_KEPT_ROW + fields * BYTES_A_KEPT_FIELD) + max(read, sum(rows) * BYTES_A_MOVED_ROW)
+
+
+def _num_fields(file: SourceFile, path: Path) -> int:
+    names = set(pq.read_schema(path).names)
+    return sum(column.column in names for column in file.source.columns.values())
+
+
 def _need_of_a_row(file: SourceFile, path: Path) -> int:
     metadata = pq.read_metadata(path)
-    names = set(metadata.schema.to_arrow_schema().names)
-    num_fields = sum(column.column in names for column in file.source.columns.values())
     stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return BYTES_A_ROW + BYTES_A_FIELD * num_fields + stored // max(metadata.num_rows, 1)
+    return BYTES_A_ROW + BYTES_A_FIELD * _num_fields(file, path) + stored // max(metadata.num_rows, 1)
 
 
 def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]]:

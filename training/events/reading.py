@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from training.engine import Engine
 from training.errors import DataError
-from training.events.numbered import is_numbered, join, place_numbered
+from training.events.numbered import are_numbered, join, place_numbered
+from training.events.parts import ROWS_OF_A_STRETCH, stretches
 from training.events.quarantine import parted, quarantine, separate
 from training.events.runs import Placed, place_texts
 from training.events.schema import Kind, Log
@@ -29,15 +30,16 @@ class Reader:
     def placed(self, files: list[SourceFile], *, first: int = 0) -> tuple[Placed, pl.DataFrame]:
         """The usable rows, and `_order` and `reason` of the others. `first` numbers the files within the log."""
         with self._readable(files):
-            # cuDF has no plans over texts that a file has numbered.
-            if self.engine.name == "cpu" and all(is_numbered(file, self.log) for file in files):
+            if are_numbered(files, self.log, self.engine):
                 return self._numbered(files, first)
             usable, broken = parted(self.engine.collect(separate(self.log, files, fields=self.fields, first=first)))
         return place_texts(usable, self.log.kinds), broken
 
     def _numbered(self, files: list[SourceFile], first: int) -> tuple[Placed, pl.DataFrame]:
-        parts = [place_numbered(self.log, file, self.engine, fields=self.fields, number=number) for number, file in enumerate(files, first)]
-        return join([placed for placed, _ in parts]), pl.concat([broken for _, broken in parts])
+        numbered = [(number, some) for number, file in enumerate(files, first) for some in stretches(file, rows=ROWS_OF_A_STRETCH)]
+        parts = [place_numbered(self.log, file, self.engine, fields=self.fields, number=number) for number, file in numbered]
+        broken = pl.concat([some for _, some in parts])
+        return join([parts.pop(0)[0] for _ in numbered]), broken
 
     def quarantined(self, files: list[SourceFile], broken: pl.DataFrame, *, first: int = 0) -> pl.DataFrame:
         """The rows named in `broken` as the files have them, in the log's order. A file without any is not read."""

@@ -71,12 +71,13 @@ def place_texts(rows: pl.DataFrame, kinds: Mapping[str, Kind]) -> Placed:
 
 
 def sort_rows(rows: Placed) -> Run:
-    """The run of rows that rise by `_order`."""
-    keys, customer = rows.keys, rows.columns[CUSTOMER]
-    columns = {name: values for name, values in rows.columns.items() if name != CUSTOMER}
+    """The run of rows that rise by `_order`. Of `rows` nothing is left: of each column that is put into order only one is kept."""
+    keys, columns = rows.keys, rows.columns
+    customer = columns.pop(CUSTOMER)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(customer, minlength=len(keys[CUSTOMER])))])
     rank = order_of(customer, columns[TIMESTAMP])
-    columns = dict(zip(columns, each(lambda name: columns[name][rank], columns), strict=True))
+    del customer
+    columns = dict(zip(list(columns), each(lambda name: columns.pop(name)[rank], list(columns)), strict=True))
     return Run(keys, offsets, columns, columns.pop(ORDER))
 
 
