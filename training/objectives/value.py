@@ -1,8 +1,9 @@
 """How much will the customer spend within a horizon: so many purchases, each of some amount.
 
-The number is that of training.objectives.purchases, at a rate that falls, with what a network knows of the customer beside what a table
-would; given its mean M it is negative binomial with shape k. Amounts are gamma-distributed with mean m and shape p, which the network tells
-too (the compound of Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing Research 42, 2005). Hence
+A table of recency, frequency and money says how often they buy (training.objectives.purchases) and what it costs each time
+(training.objectives.amounts); the network corrects both. Given its mean M the number is negative binomial with shape k; amounts are
+gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing
+Research 42, 2005). Hence
 
     P(nothing) = (1 + M / k)^−k,   E[spend] = M·m,   Var[spend] = M·m²·(1 + 1/p) + M²·m²/k
 
