@@ -45,7 +45,7 @@ def _is_numbered(file: SourceFile, log: Log) -> bool:
     return all(_holds_texts(schema.field(name).type) for name in _texts(file, log) if name in schema.names)
 
 
-def place_numbered(log: Log, file: SourceFile, engine: Engine, *, fields: Mapping[str, Kind], number: int) -> tuple[Placed, pl.DataFrame]:
+def place_numbered(log: Log, file: SourceFile, *, engine: Engine, fields: Mapping[str, Kind], number: int) -> tuple[Placed, pl.DataFrame]:
     """The usable rows of a file and `_order` and `reason` of the others, as `Reader.placed` has them. `number` is the file's in the log."""
     numbered, num_rows = _numbered(file, log)
     texts = [name for name, kind in fields.items() if kind in TEXTS]
@@ -64,15 +64,18 @@ def join(parts: list[Placed]) -> Placed:
     """The rows of several files one behind the other, their keys united. Of `parts` nothing is left: rows may fill half the memory."""
     if len(parts) == 1:
         return parts.pop()
-    keys, columns = {}, {}
-    for name in list(parts[0].columns):
-        some = [part.columns.pop(name) for part in parts]
-        if name in parts[0].keys:
-            keys[name], united = _unite([part.keys[name] for part in parts])
-            some = list(map(np.ndarray.__getitem__, united, some))
-        columns[name] = np.concatenate(some)
-    parts.clear()
-    return Placed(keys, columns)
+    names = list(parts[0].columns)
+    joined = dict(zip(names, each(lambda name: _joined(name, parts), names), strict=True))
+    return Placed({name: joined[name][0] for name in parts[0].keys}, {name: column for name, (_, column) in joined.items()})
+
+
+def _joined(name: str, parts: Sequence[Placed]) -> tuple[pl.Series, np.ndarray]:
+    """The keys of a field, none where it has no texts, and its column."""
+    columns = [part.columns.pop(name) for part in parts]
+    if name not in parts[0].keys:
+        return pl.Series(dtype=pl.String), np.concatenate(columns)
+    keys, places = _unite([part.keys[name] for part in parts])
+    return keys, np.concatenate([some[column] for some, column in zip(places, columns, strict=True)])
 
 
 def _unite(keys: Sequence[pl.Series]) -> tuple[pl.Series, list[np.ndarray]]:

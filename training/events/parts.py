@@ -16,7 +16,7 @@ BYTES_A_SORTED_FIELD = 40  # of a row whose texts are places already
 BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a row takes
 BYTES_A_KEPT_ROW, BYTES_A_KEPT_FIELD = 12, 4  # of a row whose texts the file has numbered: its time, its position and its other columns
 BYTES_A_MOVED_ROW = 16  # more while columns are put into order, one after the other
-ROWS_OF_A_STRETCH = 1 << 24  # of a file whose texts are numbered: so many rows are read at one time
+ROWS_OF_A_STRETCH = 1 << 23  # of a file whose texts are numbered: so many rows are read at one time
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Plans of `quarantine` run on an engine: the rows of some files, and those that can't be used as the files have them."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +19,7 @@ from training.events.schema import Kind, Log
 from training.events.sources import SourceFile, brief, item_attributes
 
 REPEAT = "exact repeat"
+AT_ONE_TIME = 2  # stretches of files
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Reader:
         return place_texts(usable, self.log.kinds), broken
 
     def _numbered(self, files: list[SourceFile], first: int) -> tuple[Placed, pl.DataFrame]:
+        place = partial(place_numbered, self.log, engine=self.engine, fields=self.fields)
         numbered = [(number, some) for number, file in enumerate(files, first) for some in stretches(file, rows=ROWS_OF_A_STRETCH)]
-        parts = [place_numbered(self.log, file, self.engine, fields=self.fields, number=number) for number, file in numbered]
-        broken = pl.concat([some for _, some in parts])
-        return join([parts.pop(0)[0] for _ in numbered]), broken
+        with ThreadPoolExecutor(AT_ONE_TIME) as pool:  # where one waits for its longest column, the other goes on
+            work = [pool.submit(place, file, number=number) for number, file in numbered]
+        broken = pl.concat([some.result()[1] for some in work])
+        return join([work.pop(0).result()[0] for _ in numbered]), broken
 
     def quarantined(self, files: list[SourceFile], broken: pl.DataFrame, *, first: int = 0) -> pl.DataFrame:
         """The rows named in `broken` as the files have them, in the log's order. A file without any is not read."""
