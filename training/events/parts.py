@@ -16,7 +16,10 @@ BYTES_A_SORTED_FIELD = 40  # of a row whose texts are places already
 BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a row takes
 BYTES_A_KEPT_ROW, BYTES_A_KEPT_FIELD = 12, 4  # of a row whose texts the file has numbered: its time, its position and its other columns
 BYTES_A_MOVED_ROW = 16  # more while columns are put into order, one after the other
-ROWS_OF_A_STRETCH = 1 << 23  # of a file whose texts are numbered: so many rows are read at one time
+ROWS_OF_A_STRETCH, AT_ONE_TIME = 1 << 23, 2  # rows that are read together, and how often at one time, where texts are numbered
+    1 << 23,
+    2,
+)  # of files whose texts are numbered: so many rows are read together, so many stretches at one time
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def _need_of_numbers(files: list[SourceFile]) -> int:
     """While the largest stretch is read, or while all columns are put into order."""
     rows = [pq.read_metadata(path).num_rows for file in files if (path := parquet_of(file))]
     fields = max(_num_fields(file, path) for file in files if (path := parquet_of(file)))
-    read = max(min(num_rows, ROWS_OF_A_STRETCH) for num_rows in rows) * (BYTES_A_ROW + fields * BYTES_A_FIELD // 4)
+    read = AT_ONE_TIME * max(min(num_rows, ROWS_OF_A_STRETCH) for num_rows in rows) * (BYTES_A_ROW + fields * BYTES_A_FIELD // 4)
     return sum(rows) * (BYTES_A_KEPT_ROW + fields * BYTES_A_KEPT_FIELD) + max(read, sum(rows) * BYTES_A_MOVED_ROW)
 
 

@@ -12,14 +12,13 @@ import pyarrow as pa
 from training.engine import Engine
 from training.errors import DataError
 from training.events.numbered import are_numbered, join, place_numbered
-from training.events.parts import ROWS_OF_A_STRETCH, stretches
+from training.events.parts import AT_ONE_TIME, ROWS_OF_A_STRETCH, stretches
 from training.events.quarantine import parted, quarantine, separate
 from training.events.runs import Placed, place_texts
 from training.events.schema import Kind, Log
 from training.events.sources import SourceFile, brief, item_attributes
 
 REPEAT = "exact repeat"
-AT_ONE_TIME = 2  # stretches of files
 
 
 @dataclass(frozen=True)
