@@ -17,9 +17,6 @@ BYTES_A_LETTER = 8  # of a text file: its cells, each with a pointer, and what a
 BYTES_A_KEPT_ROW, BYTES_A_KEPT_FIELD = 12, 4  # of a row whose texts the file has numbered: its time, its position and its other columns
 BYTES_A_MOVED_ROW = 16  # more while columns are put into order, one after the other
 ROWS_OF_A_STRETCH, AT_ONE_TIME = 1 << 23, 2  # rows that are read together, and how often at one time, where texts are numbered
-    1 << 23,
-    2,
-)  # of files whose texts are numbered: so many rows are read together, so many stretches at one time
 
 
 @dataclass(frozen=True)
