@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from training.sequences import store
+from training.files import sha256
 from training.sequences.pieces import Pieces, write_pieces
 
 COLUMNS = {"timestamp": np.arange(1_000), "item": np.arange(1_000, dtype=np.int32), "price": np.linspace(0, 1, 1_000, dtype=np.float32)}
@@ -17,7 +18,8 @@ def test_pieces_are_written_as_arrow_would_write_the_whole(tmp_path: Path) -> No
     with pa.OSFile(str(tmp_path / "whole"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_batch(table.to_batches()[0])
     for num_pieces in (1, 7, 1_000):
-        write_pieces(tmp_path / "pieces", Pieces(table.schema, 1_000, lambda name, n=num_pieces: np.array_split(COLUMNS[name], n)))
+        pieces = Pieces(table.schema, 1_000, lambda name, n=num_pieces: np.array_split(COLUMNS[name], n))
+        assert write_pieces(tmp_path / "pieces", pieces) == sha256(tmp_path / "pieces")
         assert (tmp_path / "pieces").read_bytes() == (tmp_path / "whole").read_bytes()
 
 

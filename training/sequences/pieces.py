@@ -4,8 +4,10 @@ A record batch holds its columns one behind the other, so they are written colum
 file: it is given columns of addresses that nothing lies at, and where it writes such a column its pieces are written in its place.
 """
 
+import hashlib
 import mmap
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,8 +33,8 @@ def pieces_of(table: pa.Table) -> Pieces:
     return Pieces(table.schema, table.num_rows, lambda name: (chunk.to_numpy() for chunk in table[name].chunks if len(chunk)))
 
 
-def write_pieces(file: Path, pieces: Pieces) -> None:
-    """Write an Arrow file of one uncompressed batch: the same bytes as if the columns had been in memory."""
+def write_pieces(file: Path, pieces: Pieces) -> str:
+    """Write an Arrow file of one uncompressed batch: the same bytes as if the columns had been in memory. Returns their sha256."""
     widths = [field.type.bit_width // 8 for field in pieces.schema]
     assert pieces.num_rows
     # Address space only: no page of it is ever touched.
@@ -42,25 +44,35 @@ def write_pieces(file: Path, pieces: Pieces) -> None:
         for field, buffer in zip(pieces.schema, buffers, strict=True)
     ]
     names = {buffer.address: name for buffer, name in zip(buffers, pieces.schema.names, strict=True)}
-    with file.open("wb") as stream, pa.ipc.new_file(pa.PythonFile(_Sink(stream, names, pieces), mode="w"), pieces.schema) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=pieces.schema))
+    with file.open("wb") as stream, ThreadPoolExecutor(1) as beside:
+        sink = _Sink(stream, names, pieces, beside)
+        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), pieces.schema) as writer:
+            writer.write_batch(pa.record_batch(columns, schema=pieces.schema))
+        return beside.submit(sink.digest.hexdigest).result()
 
 
 class _Sink:
-    """A file to which Arrow writes; for a column without contents its pieces are written."""
+    """A file to which Arrow writes; for a column without contents its pieces are written. What is written is digested beside."""
 
     closed = False
 
-    def __init__(self, stream: IO[bytes], names: dict[int, str], pieces: Pieces) -> None:
-        self._stream, self._names, self._pieces = stream, names, pieces
+    def __init__(self, stream: IO[bytes], names: dict[int, str], pieces: Pieces, beside: Executor) -> None:
+        self._stream, self._names, self._pieces, self._beside = stream, names, pieces, beside
+        self.digest = hashlib.sha256()
+        self._digested: Future[object] = beside.submit(self.digest.copy)
 
     def write(self, data: Any) -> int:
         name = self._names.get(data.address) if isinstance(data, pa.Buffer) else None
         if name is None:
-            return self._stream.write(data)
-        written = sum(self._stream.write(np.ascontiguousarray(piece).data) for piece in self._pieces.read(name))
+            return self._put(bytes(data))
+        written = sum(self._put(np.ascontiguousarray(piece).data) for piece in self._pieces.read(name))
         assert written == len(data), f"the pieces of {name} are {written} bytes, {len(data)} were told"
         return written
+
+    def _put(self, data: Any) -> int:
+        self._digested.result()  # no more than one piece waits in memory
+        self._digested = self._beside.submit(self.digest.update, data)
+        return self._stream.write(data)
 
     def tell(self) -> int:
         return self._stream.tell()

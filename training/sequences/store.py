@@ -150,7 +150,7 @@ def write_store(
     check_replaceable(path)
     with files.replacing_folder(path) as partial:
         (partial / "vocabulary").mkdir()
-        write_pieces(partial / EVENTS, pieces)
+        digest = write_pieces(partial / EVENTS, pieces)
         _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
         for name, vocabulary in vocabularies.items():
             vocabulary.write(partial / _vocabulary_file(name))
@@ -160,7 +160,7 @@ def write_store(
         limits = [(int(times.min()), int(times.max())) for times in pieces.read("timestamp")]
         span = [min(first for first, _ in limits), max(last for _, last in limits)]
         header = {"format": FORMAT, "version": VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        derived = {"counts": counts, "span": span, "fields": _fields(pieces.schema), "files": _describe_files(partial)}
+        derived = {"counts": counts, "span": span, "fields": _fields(pieces.schema), "files": _describe_files(partial, {EVENTS: digest})}
         (partial / META).write_text(json.dumps({**header, **meta, **derived}, indent=1, ensure_ascii=False))
     return path
 
@@ -261,8 +261,11 @@ def _fields(schema: pa.Schema) -> dict[str, dict[str, str]]:
     return fields
 
 
-def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+def _describe_files(folder: Path, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """{bytes, sha256} of each file; those whose digest is known are not read."""
+    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    known = {name: {"bytes": files[name].stat().st_size, "sha256": digest} for name, digest in digests.items()}
+    return {name: known[name] if name in known else file_digest(file) for name, file in files.items()}
 
 
 def _write_arrow(file: Path, table: pa.Table) -> None:
