@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.sequences import store
 from training.files import sha256
+from training.sequences import store
 from training.sequences.pieces import Pieces, write_pieces
 
 COLUMNS = {"timestamp": np.arange(1_000), "item": np.arange(1_000, dtype=np.int32), "price": np.linspace(0, 1, 1_000, dtype=np.float32)}
