@@ -26,6 +26,7 @@ from tritonclient.utils import InferenceServerException
 from serving.cli import command
 from serving.errors import RequestError, ServerError
 from serving.moments import Moment, microseconds
+from serving.spending import TOLD, Spend, spend_within
 
 Events = Mapping[str, Sequence[Any] | np.ndarray] | Sequence[Mapping[str, Any]]
 
@@ -91,6 +92,13 @@ class Answer:
             raise RequestError(f"expected from 0 to {known[-1]:g} days, received {days:g}; ask about fewer")
         logarithms = np.log(np.maximum(told, np.finfo(np.float32).tiny))
         return float(np.exp(np.interp(days, known, [0.0, *logarithms])))
+
+    def value(self, days: float) -> Spend:
+        """What they spend in the next `days`, any number above 0: `expected`, from `low` to `high`, and the `zero_probability`.
+
+        The model's own answer for as many days, whatever `terms["value_horizon_days"]`: purchases are counted at a rate that falls.
+        """
+        return spend_within(days, {name: self[name] for name in TOLD}, self.terms)
 
 
 @dataclass(frozen=True)

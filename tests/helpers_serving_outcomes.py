@@ -12,13 +12,16 @@ from onnx import TensorProto, helper, numpy_helper
 SILENCE_DAYS = [7.0, 28.0]
 RATES = np.array([[0.05, 0.45]], dtype=np.float32)  # of an event more, over each of silence_days
 WORTH = 10_000 / 3
+SPENDING = {"value_evenness": 0.75, "value_amount_shape": 2.5, "value_rate_days": 100.0}  # of everybody
 OUTPUTS: list[dict[str, Any]] = [
     {"name": "silence_probability", "dtype": "float32", "shape": ["batch", 2], "unit": "probability, at each of silence_days"},
     {"name": "value", "dtype": "float32", "shape": ["batch"], "unit": "as price times quantity in the log"},
+    {"name": "value_purchases", "dtype": "float32", "shape": ["batch"], "unit": "purchases"},
+    *({"name": name, "dtype": "float32", "shape": ["batch"], "unit": ""} for name in SPENDING),
     {"name": "num_events", "dtype": "int64", "shape": ["batch"], "unit": "events"},
     {"name": "by_event_id", "dtype": "int64", "shape": ["batch"], "unit": "id", "vocabulary": "event"},
 ]
-TERMS = {"silence_days": SILENCE_DAYS, "value_horizon_days": 28.0}
+TERMS = {"silence_days": SILENCE_DAYS, "value_horizon_days": 28.0, "value_interval": 0.8, "value_rate_fall": 0.6}
 
 
 def write_outcomes_artifact(path: Path, *, cases: list[dict[str, Any]] | None = None) -> Path:
@@ -33,7 +36,8 @@ def write_outcomes_artifact(path: Path, *, cases: list[dict[str, Any]] | None = 
 def outcomes_of(num_events: int) -> dict[str, Any]:
     """What it must answer, by plain Python."""
     silence = np.exp(-RATES[0].astype(np.float64) * num_events)
-    return {"silence_probability": silence.tolist(), "value": WORTH * num_events, "num_events": num_events, "by_event": "purchase"}
+    spending = {"value": WORTH * num_events, "value_purchases": float(num_events), **SPENDING}
+    return {"silence_probability": silence.tolist(), **spending, "num_events": num_events, "by_event": "purchase"}
 
 
 def outcome_cases() -> list[dict[str, Any]]:
@@ -52,6 +56,7 @@ def _graph() -> onnx.ModelProto:
     node, value = helper.make_node, helper.make_tensor_value_info
     constants: dict[str, Any] = {"first": [0], "second": [1], "last": [-1], "end": [2**31 - 1], "column": [1], "rates": -RATES}
     constants |= {"worth": np.float32(WORTH), "zero": np.int64(0), "purchase": np.int64(3)}
+    constants |= {f"{name} of all": np.float32(number) for name, number in SPENDING.items()}
     nodes = [
         node("Slice", ["offsets", "first", "last"], ["begins"]),
         node("Slice", ["offsets", "second", "end"], ["ends"]),
@@ -61,7 +66,10 @@ def _graph() -> onnx.ModelProto:
         node("Mul", ["counts_B1", "rates"], ["log_silence"]),
         node("Exp", ["log_silence"], ["silence_probability"]),
         node("Mul", ["counts", "worth"], ["value"]),
+        node("Identity", ["counts"], ["value_purchases"]),
         node("Mul", ["num_events", "zero"], ["nothing"]),
+        node("Cast", ["nothing"], ["no_number"], to=TensorProto.FLOAT),
+        *(node("Add", ["no_number", f"{name} of all"], [name]) for name in SPENDING),
         node("Add", ["nothing", "purchase"], ["by_event_id"]),
     ]
     types = {field["name"]: TensorProto.FLOAT if field["kind"] == "number" else TensorProto.INT64 for field in FIELDS}

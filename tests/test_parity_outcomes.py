@@ -1,5 +1,6 @@
 """A run that recommends nothing is exported and answers through ONNX Runtime what torch answers, for everybody, at any moment."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +8,22 @@ import pytest
 import torch
 from helpers_training import composed
 
-from serving.contract import read_contract
+from serving.client import Answer
+from serving.contract import Contract, read_contract
 from serving.golden import prove
 from serving.predictor import Predictor
 from training.build import Parts
 from training.export import export, load_run
 from training.golden import edge_cases
+from training.objectives.value import Value
 from training.sequences.history import take
 from training.showcase import raw_events
 
 TOLERANCE = 1e-4
 OUTPUTS = [
     "return_probability", "silence_probability", "return_days", "slipping_away",
-    "value", "value_low", "value_high", "value_zero_probability", "loyalty",
+    "value", "value_low", "value_high", "value_zero_probability",
+    "value_purchases", "value_evenness", "value_amount_shape", "value_rate_days", "loyalty",
 ]  # fmt: skip
 
 
@@ -29,9 +33,12 @@ def parts(outcomes_run: Path) -> Parts:
 
 
 @pytest.fixture(scope="module")
-def predictor(outcomes_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    artifact = export(composed("export", [f"run={outcomes_run}", f"out={tmp_path_factory.mktemp('outcomes') / 'artifact'}"]))
-    contract = read_contract(artifact)
+def contract(outcomes_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Contract:
+    return read_contract(export(composed("export", [f"run={outcomes_run}", f"out={tmp_path_factory.mktemp('outcomes') / 'artifact'}"])))
+
+
+@pytest.fixture(scope="module")
+def predictor(contract: Contract) -> Predictor:
     assert [output.served_as for output in contract.outputs] == OUTPUTS
     assert contract.terms.keys() >= {"return_horizon_days", "silence_days", "value_horizon_days", "loyalty_period_days"}
     predictor = Predictor(contract)
@@ -51,6 +58,24 @@ def test_every_customer_gets_the_same_outcomes(parts: Parts, predictor: Predicto
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values.numpy(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
         assert values.numpy().std() > 0 or name == "value_low"  # 0 for all who may well buy nothing
+
+
+def test_spend_within_any_number_of_days_is_what_torch_says_of_them(parts: Parts, contract: Contract, predictor: Predictor) -> None:
+    everybody, now = np.arange(parts.store.num_customers), np.full(parts.store.num_customers, parts.store.columns["timestamp"].max())
+    requests = [raw_events(parts, take(parts.store, np.array([position]))) for position in everybody]
+    received = predictor.answer([predictor.encoder.history(events, int(now[0])) for events in requests])
+    answers = [Answer({name: values[row] for name, values in received.items()}, contract.terms) for row in everybody]
+    own = [astuple(answer.value(contract.terms["value_horizon_days"])) for answer in answers]
+    outputs = [[answer[name] for name in ("value", "value_low", "value_high", "value_zero_probability")] for answer in answers]
+    np.testing.assert_allclose(own, outputs, rtol=TOLERANCE)
+    value = parts.model.objectives["value"]
+    assert isinstance(value, Value)
+    for days in (1.0, 90.0, 3650.0):
+        with torch.inference_mode():
+            context = parts.model.represent(parts.questions.ask(everybody, now, np.ones_like(everybody)))
+            spending = value._over(context, torch.full_like(context.representation[:, :1], days))
+            expected = torch.stack([spending.mean, *spending.interval(value.interval), spending.zero], 1).numpy()
+        np.testing.assert_allclose([astuple(answer.value(days)) for answer in answers], expected, rtol=1e-3, atol=TOLERANCE)
 
 
 def test_the_edge_cases_have_outcomes(parts: Parts, predictor: Predictor) -> None:

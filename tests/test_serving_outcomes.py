@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_serving import MAX_EVENTS, NOW, random_events, server_environment_or_skip, write_toy_artifact
-from helpers_serving_outcomes import SILENCE_DAYS, TERMS, outcome_cases, outcomes_of, past, write_outcomes_artifact
+from helpers_serving_outcomes import SILENCE_DAYS, SPENDING, TERMS, outcome_cases, outcomes_of, past, write_outcomes_artifact
 
 from serving.client import Answer, Client, as_document
 from serving.contract import read_contract
@@ -23,7 +23,7 @@ from serving.server import TritonServer
 def test_every_output_is_answered_by_its_name(tmp_path: Path) -> None:
     predictor = Predictor(read_contract(write_outcomes_artifact(tmp_path / "artifact")))
     answers = predictor.answer([predictor.encoder.history(past(random_events(number, seed=number)), NOW) for number in (0, 3, 20)])
-    assert list(answers) == ["silence_probability", "value", "num_events", "by_event"]
+    assert list(answers) == ["silence_probability", "value", "value_purchases", *SPENDING, "num_events", "by_event"]
     assert answers["num_events"].tolist() == [0, 3, MAX_EVENTS]
     assert answers["by_event"].tolist() == [b"purchase"] * 3
     np.testing.assert_allclose(
@@ -37,7 +37,7 @@ def test_a_repository_declares_every_output_and_what_it_means(tmp_path: Path) ->
     declared = re.findall(r'name: "(\w+)" data_type: (\w+) dims: \[ (\d+) \]', config.partition("output [")[2])
     assert declared == [
         ("silence_probability", "TYPE_FP32", "2"),
-        ("value", "TYPE_FP32", "1"),
+        *((name, "TYPE_FP32", "1") for name in ("value", "value_purchases", *SPENDING)),
         ("num_events", "TYPE_INT64", "1"),
         ("by_event", "TYPE_STRING", "1"),
     ]
@@ -94,10 +94,11 @@ def test_a_caller_receives_everything_by_name(tmp_path: Path, protocol: str, cap
         page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
         (example,) = (snippet for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "silence" in snippet)
         exec(example.replace('Client("127.0.0.1:8000")', f"Client({url!r}, protocol={protocol!r})"), {})
-    assert f"will spend {outcomes_of(1)['value']:.2f} within 28 days" in capsys.readouterr().out
-    expected = outcomes_of(3)
+    printed, expected = capsys.readouterr().out, outcomes_of(3)
+    assert f"will spend {outcomes_of(1)['value']:.2f} within 28 days" in printed
+    assert f"within a year {Answer(outcomes_of(1), TERMS).value(365).expected:.2f} (0.00 to " in printed
     assert list(answer.values) == list(expected)
-    assert answer["value"] == pytest.approx(expected["value"])
+    assert answer["value"] == pytest.approx(expected["value"]) == answer.value(28).expected
     assert (answer["num_events"], answer["by_event"]) == (3, "purchase")
     assert answer["silence_probability"].tolist() == pytest.approx(expected["silence_probability"])
     assert answer.terms == TERMS

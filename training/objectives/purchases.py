@@ -39,12 +39,20 @@ class FallingRate(nn.Module):
         log_odds_of_having_left = log_a - (log_b.exp() + repeats).log() + number * (span.log() - bought_until.log())
         return number.log() - span.log() - F.softplus(log_odds_of_having_left.clamp(max=30.0))
 
+    @property
+    def fall(self) -> Tensor:
+        """s."""
+        return self._shared()[0].exp()
+
+    def rate_days(self, rhythm: Tensor) -> Tensor:
+        """b: [Q]."""
+        return self._shared()[1].exp() + _known_days(rhythm)
+
     def days_that_count(self, rhythm: Tensor, days: Tensor) -> Tensor:
         """The integral: how many days at today's rate the next `days` [Q, K] are worth: [Q, K]."""
-        log_s, log_beta = self._shared()[:2]
-        b = (log_beta.exp() + _known_days(rhythm))[:, None]
+        b = self.rate_days(rhythm)[:, None]
         stretch = torch.log1p(days / b)
-        x = (1 - log_s.exp()) * stretch
+        x = (1 - self.fall) * stretch
         near = x.abs() < NEAR_ONE
         grown = torch.where(near, 1 + x / 2, torch.expm1(x) / torch.where(near, torch.ones_like(x), x))
         return b * stretch * grown

@@ -7,8 +7,9 @@ Research 42, 2005). Hence
 
     P(nothing) = (1 + M / k)^−k,   E[spend] = M·m,   Var[spend] = M·m²·(1 + 1/p) + M²·m²/k
 
-and, where anything is spent, a lognormal spend of that mean and variance, which gives the interval. Every moment is learned from over as
-much of its future as is known, however little.
+and, where anything is spent, a lognormal spend of that mean and variance, which gives the interval: the distribution of spend is a
+zero-inflated lognormal whose mass at nothing, mean and variance follow from counts and amounts. It is told for any number of days, since M
+is (serving/spending.py). Every moment is learned from over as much of its future as is known, however little.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,17 +127,33 @@ class Value(Objective):
             Output("value_low", "float32", money),
             Output("value_high", "float32", money),
             Output("value_zero_probability", "float32", "probability"),
+            Output("value_purchases", "float32", "purchases"),
+            Output("value_evenness", "float32", "shape of their number, negative binomial"),
+            Output("value_amount_shape", "float32", "shape of what each costs, gamma"),
+            Output("value_rate_days", "float32", "days, by which the rate of purchases falls"),
         ]
 
     @property
     def terms(self) -> Mapping[str, int | float | list[float]]:
-        return {"value_horizon_days": self.horizon_days, "value_interval": self.interval}
+        return {"value_horizon_days": self.horizon_days, "value_interval": self.interval, "value_rate_fall": self.falling.fall.item()}
 
     def predict(self, context: Context) -> dict[str, Tensor]:
-        """Each [Q]: value, the expected spend within the horizon, value_low and value_high around it, value_zero_probability."""
+        """Each [Q]: value, the expected spend within the horizon, value_low and value_high around it, value_zero_probability.
+
+        What it follows from, for any horizon: value_purchases M, value_evenness k, value_amount_shape p, value_rate_days b.
+        """
         spend = self._over(context, torch.full_like(context.representation[:, :1], self.horizon_days))
         low, high = spend.interval(self.interval)
-        return {"value": spend.mean, "value_low": low, "value_high": high, "value_zero_probability": spend.zero}
+        return {
+            "value": spend.mean,
+            "value_low": low,
+            "value_high": high,
+            "value_zero_probability": spend.zero,
+            "value_purchases": spend.number,
+            "value_evenness": spend.evenness,
+            "value_amount_shape": spend.shape,
+            "value_rate_days": self.falling.rate_days(context.rhythm),
+        }
 
     def why_not_judged(self, split: Split) -> str:
         """A window of leave-one-out ends with the next step."""
