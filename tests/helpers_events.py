@@ -8,6 +8,7 @@ import pyarrow as pa
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
+from training.sequences.pieces import pieces_of
 from training.sequences.store import write_store
 from training.sequences.vocabulary import RESERVED_KEYS, Vocabulary
 
@@ -50,7 +51,7 @@ def small_store(path: Path) -> Path:
     meta = {"data": {"name": "shop"}, "counts": {"read": 3, "kept": 3, "quarantined": 0}, "reasons": {}, "sources": []}
     return write_store(
         path,
-        events=pa.table(columns),
+        events=pieces_of(columns),
         customers=["ann", "ben"],
         offsets=np.array([0, 2, 3]),
         vocabularies={"event": event, "item": item},

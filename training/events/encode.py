@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from training.events.runs import CUSTOMER, Run, each
-from training.sequences.pieces import Pieces
+from training.sequences.pieces import Pieces, pieces_of
 from training.sequences.vocabulary import MISSING, Vocabulary, by_falling_count, with_reserved
 
 ITEM = "item"
@@ -18,7 +18,7 @@ ITEM = "item"
 class Encoded:
     """The columns, customers and vocabularies of a store, as `write_store` takes them."""
 
-    events: pa.Table | Pieces
+    events: Pieces
     customers: pa.StringArray
     offsets: np.ndarray
     vocabularies: dict[str, Vocabulary]
@@ -34,7 +34,7 @@ def encode(run: Run, *, attributes: Sequence[pl.DataFrame]) -> Encoded:
     for name, counts in zip(categories, each(run.counts, categories), strict=True):
         vocabularies[name], ids[name] = vocabulary_of(name, run.keys[name], counts, attributes)
     columns = each(lambda name: ids[name][run.columns[name]] if name in ids else run.columns[name], run.columns)
-    events = pa.table(dict(zip(run.columns, map(pa.array, columns), strict=True)))
+    events = pieces_of(dict(zip(run.columns, columns, strict=True)))
     return Encoded(events, run.keys[CUSTOMER].to_arrow().cast(pa.string()), run.offsets, vocabularies)
 
 

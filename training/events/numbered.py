@@ -129,7 +129,7 @@ def _as_one(column: pa.ChunkedArray) -> Numbered:
     words = chunks[-1].dictionary
     words.validate(full=True)
     numbers = (chunk.indices.cast(pa.int32()) for chunk in chunks)
-    rows = [(some.fill_null(NOTHING) if some.null_count else some).to_numpy() for some in numbers]
+    rows = [np.from_dlpack(some.fill_null(NOTHING) if some.null_count else some) for some in numbers]
     return Numbered(pl.Series(words.cast(pa.large_string())), np.concatenate(rows))
 
 

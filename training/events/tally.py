@@ -10,7 +10,7 @@ import numpy as np
 from training.events.encode import Encoded
 from training.events.order import repeats
 from training.events.runs import TIMESTAMP, each
-from training.sequences.pieces import Pieces, pieces_of
+from training.sequences.pieces import Pieces
 from training.sequences.vocabulary import MISSING
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000  # µs
@@ -74,10 +74,9 @@ class Tally:
 
 def tally(encoded: Encoded) -> tuple[Grid, Tally]:
     """Count all events. Memory holds one piece of the columns, and the counts."""
-    pieces = encoded.events if isinstance(encoded.events, Pieces) else pieces_of(encoded.events)
-    grid = _grid(encoded, pieces)
-    total = _none(grid, _optional(pieces))
-    for columns, first in _aligned(pieces):
+    grid = _grid(encoded)
+    total = _none(grid, _optional(encoded.events))
+    for columns, first in _aligned(encoded.events):
         for part in each(partial(_count, columns, first, encoded.offsets, grid), _blocks(columns, first, encoded.offsets)):
             total.add(part)
     return grid, total
@@ -92,8 +91,8 @@ def _none(grid: Grid, fields: list[str]) -> Tally:
     return Tally(np.zeros(shape, dtype=np.int64), {name: np.zeros(shape, dtype=np.int64) for name in fields}, Counter(), 0, [])
 
 
-def _grid(encoded: Encoded, pieces: Pieces) -> Grid:
-    limits = [(int(times.min()), int(times.max())) for times in pieces.read(TIMESTAMP)]
+def _grid(encoded: Encoded) -> Grid:
+    limits = [(int(times.min()), int(times.max())) for times in encoded.events.read(TIMESTAMP)]
     first, last = min(low for low, _ in limits) // DAY, max(high for _, high in limits) // DAY
     if CHANNEL not in encoded.vocabularies:
         return Grid(first, last - first + 1, [""], np.zeros(1, dtype=np.int64))

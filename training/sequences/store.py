@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from training import files
 from training.errors import StoreError
-from training.sequences.pieces import Pieces, pieces_of, write_pieces
+from training.sequences.pieces import Pieces, arrow_of, write_pieces
 from training.sequences.vocabulary import UNKNOWN, Vocabulary
 
 FORMAT, VERSION = "revisit-store", 1
@@ -126,7 +126,7 @@ class SequenceStore:
 def write_store(
     path: str | Path,
     *,
-    events: pa.Table | Pieces,
+    events: Pieces,
     customers: Sequence[str] | pa.StringArray,
     offsets: np.ndarray,
     vocabularies: Mapping[str, Vocabulary],
@@ -146,21 +146,20 @@ def write_store(
     path = Path(path)
     assert len(offsets) == len(customers) + 1
     assert offsets[-1] == events.num_rows
-    pieces = events if isinstance(events, Pieces) else pieces_of(events)
     check_replaceable(path)
     with files.replacing_folder(path) as partial:
         (partial / "vocabulary").mkdir()
-        digest = write_pieces(partial / EVENTS, pieces)
-        _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": offsets[:-1]}))
+        digest = write_pieces(partial / EVENTS, events)
+        _write_arrow(partial / CUSTOMERS, pa.table({"customer": pa.array(customers, pa.string()), "offset": arrow_of(offsets[:-1])}))
         for name, vocabulary in vocabularies.items():
             vocabulary.write(partial / _vocabulary_file(name))
         _write_tables(partial / QUARANTINE, [quarantine] if isinstance(quarantine, pa.Table) else quarantine)
         more(partial)
         counts = {**meta["counts"], "customers": len(customers), "items": vocabularies["item"].size - 2}
-        limits = [(int(times.min()), int(times.max())) for times in pieces.read("timestamp")]
+        limits = [(int(times.min()), int(times.max())) for times in events.read("timestamp")]
         span = [min(first for first, _ in limits), max(last for _, last in limits)]
         header = {"format": FORMAT, "version": VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        derived = {"counts": counts, "span": span, "fields": _fields(pieces.schema), "files": _describe_files(partial, {EVENTS: digest})}
+        derived = {"counts": counts, "span": span, "fields": _fields(events.schema), "files": _describe_files(partial, {EVENTS: digest})}
         (partial / META).write_text(json.dumps({**header, **meta, **derived}, indent=1, ensure_ascii=False))
     return path
 

@@ -14,6 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.sequences.pieces import arrow_of
+
 MISSING, UNKNOWN = 0, 1
 NUM_RESERVED = 2
 RESERVED_KEYS = ["", ""]
@@ -59,9 +61,9 @@ class Vocabulary:
 
     def write(self, path: Path) -> None:
         """Write the table `id, key, count` and the attributes as Parquet."""
-        ids = pa.array(np.arange(self.size, dtype=np.int32))
-        words = {name: pa.array(values, pa.string()) for name, values in self.attributes.items()}
-        table = {"id": ids, "key": pa.array(self.keys, pa.string()), "count": pa.array(self.counts, pa.int64()), **words}
+        ids = arrow_of(np.arange(self.size, dtype=np.int32))
+        words = {name: _texts(values) for name, values in self.attributes.items()}
+        table = {"id": ids, "key": _texts(self.keys), "count": arrow_of(self.counts.astype(np.int64)), **words}
         pq.write_table(pa.table(table), path)
 
     @classmethod
@@ -76,6 +78,10 @@ class Vocabulary:
             raise ValueError("expected ids from 0 on, 0 and 1 reserved")
         attributes = {name: table[name].to_pylist() for name in table.column_names if name not in COLUMNS}
         return cls(keys, table["count"].to_numpy(), attributes)
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    return pl.Series(values, dtype=pl.String).to_arrow().cast(pa.string())
 
 
 def by_falling_count(keys: pl.Series, counts: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
