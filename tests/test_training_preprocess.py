@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from helpers_events import GOOD, HEADER, composed, events_config, write_log
 
-from training.errors import ConfigError, RevisitError
+from training.errors import ConfigError, DataError, RevisitError
 from training.preprocess import preprocess
 from training.sequences.store import SequenceStore
 
@@ -224,3 +224,10 @@ def test_the_logs_that_are_not_on_pypi(
     assert_rows_balance(store)
     assert (store.meta["counts"]["read"], store.meta["counts"]["kept"], store.num_customers) == counts
     assert store.meta["reasons"] == reasons
+
+
+def test_a_parquet_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "log.parquet").write_text("not Parquet")
+    with pytest.raises(DataError, match=r"log\.parquet: expected a readable Parquet file, but .*; fetch it again$"):
+        preprocess(events_config(tmp_path / "log.parquet"))
+    assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]

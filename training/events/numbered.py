@@ -16,7 +16,7 @@ from training.events.keys import places_of
 from training.events.quarantine import NOTHING, TEXTS, TOO_LONG, UNKNOWN, judge_texts, parted, separate_placed
 from training.events.runs import ORDER, Placed, each, plain
 from training.events.schema import Kind, Log
-from training.events.sources import SourceFile, parquet_of
+from training.events.sources import SourceFile, describe_parquet, parquet_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _is_numbered(file: SourceFile, log: Log) -> bool:
     path, columns = parquet_of(file), file.source.columns.values()
     if path is None or file.source.lookups or any(column.negative_for for column in columns):
         return False
-    schema = pq.read_schema(path)
+    schema = describe_parquet(path).schema.to_arrow_schema()
     return all(_holds_texts(schema.field(name).type) for name in _texts(file, log) if name in schema.names)
 
 
@@ -105,7 +105,7 @@ def _numbered(file: SourceFile, log: Log) -> tuple[dict[str, Numbered], int]:
     """The columns that hold texts, and how many rows are meant."""
     path = parquet_of(file)
     assert path
-    names = [name for name in _texts(file, log) if name in pq.read_schema(path).names]
+    names = [name for name in _texts(file, log) if name in describe_parquet(path).schema.to_arrow_schema().names]
     with pq.ParquetFile(path, read_dictionary=names) as opened:
         table = _stretch(opened, names, file)
     return dict(zip(names, each(lambda name: _as_one(table[name]), names), strict=True)), table.num_rows

@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from training.events.sources import SourceFile, parquet_of
+from training.events.sources import SourceFile, describe_parquet, parquet_of
 from training.events.text import read_text
 
 # Working memory at the peak, measured with texts of 10 to 20 letters.
@@ -58,7 +56,7 @@ def stretches(file: SourceFile, *, rows: int) -> Iterator[SourceFile]:
     """A file that has its rows in Parquet, or a stretch of one, in stretches of about as many rows each and `rows` at most."""
     path = parquet_of(file)
     assert path
-    length = pq.read_metadata(path).num_rows - file.start if file.length is None else file.length
+    length = describe_parquet(path).num_rows - file.start if file.length is None else file.length
     number = -(-length // rows)
     if number <= 1:
         yield file
@@ -82,24 +80,24 @@ def _need(file: SourceFile) -> int:
     path = parquet_of(file)
     if path is None:
         return read_text(file.path).path.stat().st_size * BYTES_A_LETTER
-    return pq.read_metadata(path).num_rows * _need_of_a_row(file, path)
+    return describe_parquet(path).num_rows * _need_of_a_row(file, path)
 
 
 def _need_of_numbers(files: list[SourceFile]) -> int:
     """While the largest stretch is read, or while all columns are put into order."""
-    rows = [pq.read_metadata(path).num_rows for file in files if (path := parquet_of(file))]
+    rows = [describe_parquet(path).num_rows for file in files if (path := parquet_of(file))]
     fields = max(_num_fields(file, path) for file in files if (path := parquet_of(file)))
     read = AT_ONE_TIME * max(min(num_rows, ROWS_OF_A_STRETCH) for num_rows in rows) * (BYTES_A_ROW + fields * BYTES_A_FIELD // 4)
     return sum(rows) * (BYTES_A_KEPT_ROW + fields * BYTES_A_KEPT_FIELD) + max(read, sum(rows) * BYTES_A_MOVED_ROW)
 
 
 def _num_fields(file: SourceFile, path: Path) -> int:
-    names = set(pq.read_schema(path).names)
+    names = set(describe_parquet(path).schema.to_arrow_schema().names)
     return sum(column.column in names for column in file.source.columns.values())
 
 
 def _need_of_a_row(file: SourceFile, path: Path) -> int:
-    metadata = pq.read_metadata(path)
+    metadata = describe_parquet(path)
     stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     return BYTES_A_ROW + BYTES_A_FIELD * _num_fields(file, path) + stored // max(metadata.num_rows, 1)
 
@@ -109,7 +107,7 @@ def _stretches(file: SourceFile, memory: int) -> Iterator[tuple[SourceFile, int]
     if path is None:
         yield file, _need(file)
         return
-    num_rows, need = pq.read_metadata(path).num_rows, _need_of_a_row(file, path)
+    num_rows, need = describe_parquet(path).num_rows, _need_of_a_row(file, path)
     length = max(1, memory // need)
     if num_rows <= length:
         yield file, num_rows * need

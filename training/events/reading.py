@@ -63,7 +63,7 @@ class Reader:
         """A file that turns out to be damaged while it is read is the user's to mend."""
         try:
             yield
-        except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
             names = ", ".join(dict.fromkeys(file.name for file in files))
             raise DataError(f"data={self.log.name}: {names} can't be read: {brief(error)}") from error
 

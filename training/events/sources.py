@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from training.errors import DataError
 from training.events.lines import rows_of_lines
@@ -140,6 +142,14 @@ def parquet_of(file: SourceFile) -> Path | None:
     if file.copy:
         return file.copy
     return file.path if file.path.suffix.lower() in PARQUET_FILES else None
+
+
+def describe_parquet(path: Path) -> pq.FileMetaData:
+    """How many rows a Parquet file has, of which columns. Raises DataError where it can't be read."""
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: expected a readable Parquet file, but {brief(error).rstrip('.')}; fetch it again") from error
 
 
 def present(columns: Mapping[str, Column], table: pl.LazyFrame) -> dict[str, Column]:
