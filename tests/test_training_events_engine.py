@@ -15,9 +15,9 @@ from training import engine
 from training.engine import choose_engine
 from training.errors import ConfigError, DeviceError
 from training.events.identity import link_plans
-from training.events.quarantine import fields_of, quarantine, separate
+from training.events.quarantine import TEXTS, fields_of, judge_texts, quarantine, separate, separate_placed
 from training.events.schema import Log, log_from_config
-from training.events.sources import find_sources, item_attributes
+from training.events.sources import SourceFile, find_sources, item_attributes
 
 DATED = ["x,29.02.2024 10:00,view,tea,1,1,", "x,2024-02-29,view,tea,1,1,"]
 
@@ -79,6 +79,18 @@ def plans(log: Log) -> Iterator[pl.LazyFrame]:
     yield from quarantine(log, stretches, rows)
     yield from item_attributes(log)
     yield from link_plans(log) if log.identity else ()
+    for number, file in enumerate(files):
+        yield from placed_plans(log, file, number)
+
+
+def placed_plans(log: Log, file: SourceFile, number: int) -> Iterator[pl.LazyFrame]:
+    """Those of a file whose texts are numbered: of its words, and of its rows with their places."""
+    fields = fields_of(log, [file])
+    texts = {name: column for name, column in file.source.columns.items() if name in fields and fields[name] in TEXTS}
+    for column in (column for column in texts.values() if column.column):
+        yield judge_texts(pl.Series(["tea", "", "cup"]), column, log)
+    if not any(column.negative_for for column in file.source.columns.values()):
+        yield separate_placed(log, file, pl.DataFrame(dict.fromkeys(texts, pl.Series([0], dtype=pl.Int32))), fields=fields, number=number)
 
 
 def untranslated(plan: pl.LazyFrame) -> list[Exception]:

@@ -32,7 +32,7 @@ class Numbered:
 def are_numbered(files: Sequence[SourceFile], log: Log, engine: Engine) -> bool:
     """Whether the files' texts can be taken as their pages number them, and nothing else has to look at them row by row.
 
-    cuDF has no plans over texts that a file has numbered.
+    Its plans are such as cuDF takes, but Arrow reads into the CPU's memory: on a GPU cuDF reads the texts.
     """
     return engine.name == "cpu" and all(_is_numbered(file, log) for file in files)
 
