@@ -46,7 +46,7 @@ class SequenceModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The loss, and what the curve says of this batch: {"loss": Tensor, "figures": {name: Tensor}}."""
         # not once an epoch: between its start and its first batch a resumed run draws other numbers than an uninterrupted one
-        torch.manual_seed(hash((self.seed, self.current_epoch, index, self.global_rank)))
+        self._seed(hash((self.seed, self.current_epoch, index, self.global_rank)))
         context = self.model.represent(batch)
         total = context.representation.new_zeros(())
         figures = {}
@@ -59,6 +59,12 @@ class SequenceModule(pl.LightningModule):
         figures["train/loss"] = total.detach()
         figures["train/padding"] = total.new_tensor(self.model.share_of_padding(context))
         return {"loss": total, "figures": figures}
+
+    def _seed(self, number: int) -> None:
+        """As torch.manual_seed, of what draws here alone: where no GPU is in use, that notes the call of each step for the day one is."""
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
 
     def on_validation_epoch_start(self) -> None:
         self._evidence = {name: [] for name in self.model.objectives}

@@ -68,15 +68,27 @@ def _tiles(rows_QK: Tensor, items_VK: Tensor, row_id: Tensor, item_id: Tensor) -
     """Each tile of rows @ items.T and where it stands, all in one buffer; −inf where the ids of row and item are the same."""
     num_items = max(TILE_ITEMS, TILE // max(1, min(TILE_ROWS, len(rows_QK))))
     buffer = rows_QK.new_empty(min(TILE_ROWS, len(rows_QK)) * num_items)
+    same_row, same_item = same(row_id, item_id) if len(item_id) else (row_id, item_id)
     for first in range(0, len(rows_QK), TILE_ROWS):
         rows = slice(first, first + TILE_ROWS)
         for start in range(0, len(items_VK), num_items):
             items = slice(start, start + num_items)
             left, right = rows_QK[rows], items_VK[items]
             tile = torch.mm(left, right.T, out=buffer[: len(left) * len(right)].view(len(left), len(right)))
-            if len(item_id):
-                tile.masked_fill_(row_id[rows, None] == item_id[items], -math.inf)
+            if len(same_row):
+                inside = (same_row // TILE_ROWS * TILE_ROWS == first) & (same_item // num_items * num_items == start)
+                tile[same_row[inside] - first, same_item[inside] - start] = -math.inf
             yield rows, items, tile
+
+
+def same(row_id: Tensor, item_id: Tensor) -> tuple[Tensor, Tensor]:
+    """The places of all pairs (row, item) with the same id: two int64 [P]. Few as a rule, and so not looked for in every pair."""
+    sorted_id, place = item_id.sort()
+    first, behind = (torch.searchsorted(sorted_id, row_id, right=right) for right in (False, True))
+    counts = behind - first
+    row = torch.arange(len(row_id), device=row_id.device).repeat_interleave(counts)
+    number = torch.arange(len(row), device=row_id.device) - (counts.cumsum(0) - counts)[row]
+    return row, place[first[row] + number]
 
 
 def highest_logit(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, bool]:

@@ -45,7 +45,7 @@ class Block(nn.Module):
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
-        own = x_TD if answers is None else x_TD[answers]
+        own = x_TD if answers is None else x_TD.index_select(0, answers)
         filtered = self.norm_filter(own + self.dropout(self.filter(x_TD, rows, answers=answers)))
         attended = self.norm_attention(own + self.dropout(self.attention(x_TD, rows, gaps, answers=answers)))
         mixed = self.alpha * filtered + (1 - self.alpha) * attended
@@ -62,14 +62,14 @@ class Filter(nn.Module):
 
     def forward(self, x_TD: Tensor, rows: Rows, *, answers: Tensor | None) -> Tensor:
         """[T, D], or [Q, D] of the tokens `answers` alone."""
-        own = x_TD if answers is None else x_TD[answers]
+        own = x_TD if answers is None else x_TD.index_select(0, answers)
         slow = self._slow(own, x_TD, *_window(rows, len(self.log_taps) - 1, answers))
         return slow + self.root_of_scale**2 * (own - slow)
 
     def _slow(self, own: Tensor, x_TD: Tensor, token: Tensor, is_there: Tensor) -> Tensor:
         """The mean of a token and of those before it that are there; at the beginning of a history, of fewer."""
         own_tap, *_ = taps = self.log_taps.exp()
-        before = x_TD[token] * is_there[..., None] * taps[1:]
+        before = x_TD.index_select(0, token.flatten()).unflatten(0, token.shape) * is_there[..., None] * taps[1:]
         return (own * own_tap + before.sum(1)) / (own_tap + is_there @ taps[1:])
 
 

@@ -112,7 +112,7 @@ def _latest(steps: Tokens, batch: Batch) -> Tokens:
     past = past_of_questions(steps, Tokens(steps.x, batch.now, batch.question_offsets))
     padded = torch.cat([steps.x, steps.x.new_zeros(1, steps.x.shape[1])])
     latest = torch.where(past > 0, steps.offsets[owner] + past - 1, steps.x.shape[0])
-    return Tokens(padded[latest], batch.now, batch.question_offsets, latest)
+    return Tokens(padded.index_select(0, latest), batch.now, batch.question_offsets, latest)
 
 
 def _number(values: Tensor) -> Tensor:

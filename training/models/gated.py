@@ -47,7 +47,7 @@ class Block(nn.Module):
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
-        own = x_TD if answers is None else x_TD[answers]
+        own = x_TD if answers is None else x_TD.index_select(0, answers)
         share = self.gate(own).sigmoid()
         mixed = torch.lerp(self.attention(x_TD, rows, gaps, answers=answers), self.filter(x_TD, rows, answers=answers), share)
         x = self.norm_mixed(own + self.dropout(mixed))

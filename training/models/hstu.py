@@ -42,5 +42,5 @@ class Block(nn.Module):
         v, q, k = (part.unflatten(-1, (self.num_heads, -1)) for part in vqk)
         attended = hstu_attention(q, k, v, rows.offsets, norm=self.usual_length, sees=rows.sees, gaps=gaps).flatten(1)
         if answers is not None:
-            x_TD, gate, attended = x_TD[answers], gate[answers], attended[answers]
+            x_TD, gate, attended = (tokens.index_select(0, answers) for tokens in (x_TD, gate, attended))
         return x_TD + self.to_out(self.dropout(self.norm_attended(attended) * gate))

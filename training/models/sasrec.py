@@ -33,7 +33,7 @@ class Block(nn.Module):
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:
         """[T, D]; or, of the tokens `answers` alone, [Q, D]: behind the last attention nobody reads the others."""
         attended = self.attention(self.norm_attention(x_TD), rows, gaps, answers=answers)
-        x_TD = (x_TD if answers is None else x_TD[answers]) + self.dropout(attended)
+        x_TD = (x_TD if answers is None else x_TD.index_select(0, answers)) + self.dropout(attended)
         return x_TD + self.dropout(self.feed_forward(self.norm_forward(x_TD)))
 
 
@@ -48,4 +48,4 @@ class Attention(nn.Module):
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None) -> Tensor:
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_qkv(x_TD).chunk(3, -1))
         attended = jagged_attention(q, k, v, rows.offsets, sees=rows.sees, gaps=gaps).flatten(1)
-        return self.to_out(attended if answers is None else attended[answers])
+        return self.to_out(attended if answers is None else attended.index_select(0, answers))

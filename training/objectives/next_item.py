@@ -122,19 +122,20 @@ class NextItem(Objective):
         chosen = counts > 0
         if self.training:
             chosen = chosen & one_in(self.every, context.batch.now)
+        times = counts * chosen
         items, counts = items[chosen.repeat_interleave(counts)], counts[chosen]
-        context, weight, offsets = context.only(chosen), counts.repeat_interleave(counts) ** -0.5, ragged.offsets_of_lengths(counts)
+        weight = counts.repeat_interleave(counts) ** -0.5
         if self.training and self.negatives is not None:
-            summed = (self._sampled_losses(context.each(counts), items, *self.negatives(items)) * weight).sum()
+            summed = (self._sampled_losses(context.each(times), items, *self.negatives(items)) * weight).sum()
         else:
-            summed = self._summed_losses(context, items, offsets, weight)
+            summed = self._summed_losses(context.only(chosen), items, ragged.offsets_of_lengths(counts), weight)
         return summed, weight.sum()
 
     def _summed_losses(self, context: Context, items: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
         """The weighted sum of −log P of some items [N] of each question, without the scores of all the others."""
         target = ragged.row_of_value(offsets, items.shape[0])
         x, table, bias = self._query(context), self._vectors(context.item_weight), self.popularity + self._offered
-        explore = (x[target] * table[items]).sum(-1) + bias[items]
+        explore = (x.index_select(0, target) * table.index_select(0, items)).sum(-1) + bias[items]
         if self.repeat is None and not self.label_smoothing:
             of_question = torch.zeros_like(x[:, 0]).index_add(0, target, weight)
             return weighted_logsumexp(x, table, bias, of_question) - (explore * weight).sum()
