@@ -64,7 +64,7 @@ def facts() -> Facts:
     """Of one customer's log in which every event name occurs once, each with an item of its own."""
     ids = np.arange(2, 2 + len(EVENTS))
     log = History(np.array([0, len(ids)]), {"item": ids, "event": ids, "timestamp": ids})
-    return Facts({"item": 2 + len(ids), "event": 2 + len(ids)}, dict(zip(EVENTS, ids.tolist(), strict=True)), log)
+    return Facts({"item": 2 + len(ids), "event": 2 + len(ids)}, dict(zip(EVENTS, ids.tolist(), strict=True)), log, ids[-1:])
 
 
 def made(node: dict[str, Any]) -> Any:

@@ -14,7 +14,6 @@ from serving.errors import RequestError
 from serving.spending import TOLD, Spend, normal_quantile
 from training.objectives import value as in_training
 from training.objectives.objective import Context
-from training.objectives.purchases import QUICKER
 from training.objectives.value import Value
 from training.sequences.split import DAY
 
@@ -33,7 +32,7 @@ def value_and_context(*, fall: float, interval: float = 0.8) -> tuple[Value, Con
     value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, dim=8, dropout=0.0, weight=1.0, facts=facts)
     value.requires_grad_(False).eval()
     value.head.layers[-1].weight.normal_()
-    value.falling.shared[0] = math.log(fall) / QUICKER
+    value.falling.shared[0] = math.log(fall)
     value.rate.shift.fill_(3.0)
     return value, model.requires_grad_(False).eval().represent(questions_of(LOG, model).ask(*one_each(LOG, START + 40 * DAY)))
 

@@ -57,7 +57,7 @@ def facts() -> Facts:
     """One customer who bought tea twice and bread once; the log's items have a category as an attribute."""
     log = log_of([[(START, PURCHASE, TEA), (START + DAY, PURCHASE, TEA), (START + 2 * DAY, PURCHASE, BREAD)]])
     items = Vocabulary(["", "", "t", "b", "n"], np.zeros(5, dtype=np.int64), {"category": ["", "", "tea", "bread", ""]})
-    return Facts({"item": 5, "event": 5}, {"purchase": PURCHASE}, log, vocabularies={"item": items})
+    return Facts({"item": 5, "event": 5}, {"purchase": PURCHASE}, log, log.columns["timestamp"][-1:], vocabularies={"item": items})
 
 
 def test_categories_are_those_most_bought_or_those_named() -> None:

@@ -17,12 +17,14 @@ from training.sequences.vocabulary import Vocabulary
 class Facts:
     """sizes: ids of each category field, reserved ones included. events: id of each event name. training: the training window.
 
+    until: µs, int64 [C], at which it ends for each customer.
     said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids. vocabularies: the log's.
     """
 
     sizes: Mapping[str, int]
     events: Mapping[str, int]
     training: History
+    until: np.ndarray
     said: Mapping[str, list[str]] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
 
@@ -40,7 +42,7 @@ class Facts:
             raise ConfigError(
                 f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
             )
-        return cls(sizes, events, History.at(log, train_until), {name: attributes[name] for name in wanted}, vocabularies)
+        return cls(sizes, events, History.at(log, train_until), train_until, {name: attributes[name] for name in wanted}, vocabularies)
 
     def new_items(self) -> np.ndarray:
         """Items that training never saw, but of which something is said: bool [num_items]. None where the model knows items by id alone."""

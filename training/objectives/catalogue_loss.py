@@ -1,6 +1,6 @@
 """What a choice from a catalogue is learned from: a sample of what was not chosen, and losses that know it is one."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,27 +68,6 @@ def smoothed(losses: Tensor, normaliser: Tensor, mean_logit: Tensor, *, smoothin
     normaliser, mean_logit: [N], of the same question over the catalogue (Szegedy et al., CVPR 2016).
     """
     return (1 - smoothing) * losses + smoothing * (normaliser - mean_logit)
-
-
-class _Rows(torch.autograd.Function):
-    """Some entries of a table, with a gradient that holds no others: as `nn.Embedding(sparse=True)`, for any number of dimensions."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.shape = table.shape
-        return table[ids]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (ids,) = ctx.saved_tensors
-        return torch.sparse_coo_tensor(ids[None], grad, ctx.shape, check_invariants=False), None
-
-
-def rows_of(table: Tensor, ids: Tensor) -> Tensor:
-    """table[ids], with a sparse gradient."""
-    rows: Tensor = _Rows.apply(table, ids)
-    return rows
 
 
 def check_loss(loss: Loss, draws: Draws, *, repeat: bool, label_smoothing: float, leave_out_seen: bool) -> None:

@@ -31,7 +31,7 @@ from training.evaluation.ranking import ScoredChunk, metric_names, metrics_from_
 from training.evaluation.rivals import Rivals
 from training.evaluation.verdict import MODEL
 from training.models.facts import Facts
-from training.objectives.catalogue_loss import Draws, Loss, Negatives, check_loss, gbce, power_of, rows_of, smoothed
+from training.objectives.catalogue_loss import Draws, Loss, Negatives, check_loss, gbce, power_of, smoothed
 from training.objectives.neighbours import FAVOURS, Neighbours
 from training.objectives.objective import Context, Objective, Output
 from training.objectives.repeat import NEVER, Repeat, segment_logsumexp
@@ -99,9 +99,10 @@ class NextItem(Objective):
         self.register_buffer("learned_bias", torch.where(candidates, 0.0, -torch.inf), persistent=False)
         counts = torch.from_numpy(facts.item_counts(events)).to(torch.float32)
         self.register_buffer("counts", counts, persistent=False)
-        self.popularity = nn.Parameter(((counts + 0.3) / (counts + 0.3).sum()).log())
         self.question = nn.Linear(dim, dim, bias=False) if projects else nn.Identity()
         self.sees_a_sample = loss != "full"
+        popularity = ((counts + 0.3) / (counts + 0.3).sum()).log()[:, None]
+        self.of_item = nn.Embedding.from_pretrained(popularity, freeze=False, sparse=self.sees_a_sample)
         self.repeat = Repeat(dim, candidates | self.is_new, facts, sparse=self.sees_a_sample) if repeat else None
         self.neighbours = Neighbours(self.kinds, facts) if neighbours else None
         self.leave_out_seen = leave_out_seen
@@ -171,6 +172,11 @@ class NextItem(Objective):
         return -((explore - normaliser[target]).exp() + copied).clamp(min=1e-30).log(), normaliser
 
     @property
+    def popularity(self) -> Tensor:
+        """What each item has for itself, [num_items]; at first the logarithm of its share of what is taken."""
+        return self.of_item.weight[:, 0]
+
+    @property
     def _offered(self) -> Tensor:
         """0 for what may be recommended, −inf for the rest, [num_items]. In training new items are left out: they were not there yet."""
         return self.learned_bias if self.training else self.candidate_bias
@@ -183,7 +189,7 @@ class NextItem(Objective):
         return F.normalize(items, dim=-1) if self.normalise else items
 
     def _bias(self, items: Tensor) -> Tensor:
-        return rows_of(self.popularity, items) + self.learned_bias[items]
+        return self.of_item(items)[:, 0] + self.learned_bias[items]
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Every ranking metric of each question, over the full catalogue; where new items may be told of, for these alone too."""

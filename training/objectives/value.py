@@ -1,7 +1,8 @@
 """How much will the customer spend within a horizon: so many purchases, each of some amount.
 
 A table of recency, frequency and money says how often they buy (training.objectives.purchases) and what it costs each time
-(training.objectives.amounts); the network corrects both. Given its mean M the number is negative binomial with shape k; amounts are
+(training.objectives.amounts); the network corrects both. The table's rates are the most likely ones already, so the logarithm of what the
+network makes of them has a standard normal prior. Given its mean M the number is negative binomial with shape k; amounts are
 gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing
 Research 42, 2005). Hence
 
@@ -30,7 +31,7 @@ from training.objectives.amounts import UsualAmount
 from training.objectives.calibration import Calibration, together
 from training.objectives.head import Head
 from training.objectives.objective import Context, Objective, Output
-from training.objectives.purchases import FallingRate, negative_log_likelihood
+from training.objectives.purchases import FallingRate, most_likely, negative_log_likelihood
 from training.sequences.future import Future, has_begun
 from training.sequences.history import History, Log, step_starts
 from training.sequences.money import spend_of
@@ -67,9 +68,8 @@ class Value(Objective):
         self.horizon_days = float(horizon_days)
         self.parts = parts
         self.interval = interval
-        watched_days, usual_amount = _usual(facts, self.kinds)
-        self.falling, self.usual = FallingRate(watched_days=watched_days), UsualAmount(mean=usual_amount)
-        self.head = Head(4, dim=dim, dropout=dropout).start_at(0.0)
+        self.falling, self.usual = FallingRate(most_likely(facts, self.kinds)), UsualAmount(mean=_usual_amount(facts, self.kinds))
+        self.head = Head(4, dim=dim, dropout=dropout).start_with(0.0)
         self.rate, self.amount = Calibration(), Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -90,7 +90,9 @@ class Value(Objective):
         }
 
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        losses = self._over(context, labels["days"]).negative_log_likelihood(labels["purchases"], labels["spend"])
+        numbers = self.head(context)
+        losses = self._of(numbers, context, labels["days"]).negative_log_likelihood(labels["purchases"], labels["spend"])
+        losses = losses + numbers[:, 0] ** 2 / 2
         return (losses * labels["asked"]).sum(), labels["asked"].sum()
 
     def calibrate(self, asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
@@ -179,7 +181,11 @@ class Value(Objective):
 
     def _over(self, context: Context, days: Tensor) -> "Spending":
         """What is said of the next days, up to the end of each stretch [Q, K]."""
-        more_often, evenness, more, shape = self.head(context).unbind(-1)
+        return self._of(self.head(context), context, days)
+
+    def _of(self, numbers: Tensor, context: Context, days: Tensor) -> "Spending":
+        """By the head's numbers [Q, 4]."""
+        more_often, evenness, more, shape = numbers.unbind(-1)
         amount = self.amount(self.usual.log_amount(context.rhythm) + more).clamp(-10.0, 20.0).exp()
         rate = self.rate(self.falling.log_rate(context.rhythm) + more_often).clamp(-20.0, 5.0).exp()
         reached = rate[:, None] * self.falling.days_that_count(context.rhythm, days)
@@ -254,8 +260,8 @@ def _paid(events: History) -> np.ndarray:
     return paid
 
 
-def _usual(facts: Facts, kinds: np.ndarray) -> tuple[float, float]:
-    """Over how many days the training window has purchases, and what they cost on average: where learning starts."""
+def _usual_amount(facts: Facts, kinds: np.ndarray) -> float:
+    """What a purchase in the training window costs on average: where learning starts."""
     bought = facts.training.where(np.isin(facts.training.columns["event"], kinds))
-    number, spend, times = _paid(bought).sum(), spend_of(bought).sum(), bought.columns["timestamp"]
-    return (float(np.ptp(times)) / DAY, float(spend / number)) if number and spend > 0 else (1.0, 1.0)
+    number, spend = _paid(bought).sum(), spend_of(bought).sum()
+    return float(spend / number) if number and spend > 0 else 1.0
