@@ -29,7 +29,8 @@ def value_and_context(*, fall: float, interval: float = 0.8) -> tuple[Value, Con
     model = small_model(LOG)
     torch.manual_seed(0)
     facts = facts_of(LOG, START + 30 * DAY)
-    value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, dim=8, dropout=0.0, weight=1.0, facts=facts)
+    wide = {"dim": 8, "dropout": 0.0, "weight": 1.0}
+    value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, prior=1.0, facts=facts, **wide)
     value.requires_grad_(False).eval()
     value.head.layers[-1].weight.normal_()
     value.falling.shared[0] = math.log(fall)

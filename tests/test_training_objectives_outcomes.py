@@ -27,6 +27,7 @@ from training.objectives.dormancy import Dormancy
 from training.objectives.intent import Intent
 from training.objectives.loyalty import Loyalty
 from training.objectives.objective import Context, Objective
+from training.objectives.purchases import FallingRate, most_likely
 from training.objectives.value import Spending, Value, normal_quantile
 from training.sequences.history import History
 from training.sequences.questions import Questions
@@ -42,7 +43,7 @@ def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objecti
     return {
         "intent": Intent(events=["purchase"], horizon_days=horizon_days, facts=facts, **WIDE),
         "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
-        "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, facts=facts, **WIDE),
+        "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, prior=1.0, facts=facts, **WIDE),
         "loyalty": Loyalty(
             events=["purchase"],
             discount_events=["campaign"],
@@ -250,6 +251,29 @@ def test_the_likelihood_has_the_gradients_of_small_steps() -> None:
     ]
     purchases, spend = torch.tensor([[0.0, 0.0], [1.0, 4.0]], dtype=torch.float64), torch.tensor([0.0, 51.0], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda *of: Spending(*of).negative_log_likelihood(purchases, spend), numbers)
+
+
+def test_before_training_value_says_what_the_most_likely_pareto_nbd_says() -> None:
+    _, context, _ = model_and_context()
+    value = objectives(LOG)["value"].requires_grad_(False).eval()
+    assert isinstance(value, Value)
+    found = most_likely(facts_of(LOG, START + 30 * DAY), np.array([PURCHASE]))
+    rate = FallingRate(found)
+    expected = rate.log_rate(context.rhythm).exp() * rate.days_that_count(context.rhythm, torch.tensor([[28.0]]))[:, 0]
+    torch.testing.assert_close(value.predict(context)["value_purchases"], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_the_prior_holds_a_corrected_rate_to_what_the_table_says() -> None:
+    _, context, labels = model_and_context()
+    value = objectives(LOG)["value"].requires_grad_(False).eval()
+    assert isinstance(value, Value)
+    value.head.layers[-1].weight.normal_()
+    held, count = value.loss(context, labels["value"])
+    value.prior = 0.0
+    free, _ = value.loss(context, labels["value"])
+    correction = value.head(context)[labels["value"]["asked"], 0]
+    assert len(correction) == count
+    torch.testing.assert_close(held - free, (correction**2).sum() / 2, rtol=1e-3, atol=1e-3)
 
 
 def test_quantiles_of_the_normal_distribution() -> None:

@@ -2,7 +2,7 @@
 
 A table of recency, frequency and money says how often they buy (training.objectives.purchases) and what it costs each time
 (training.objectives.amounts); the network corrects both. The table's rates are the most likely ones already, so the logarithm of what the
-network makes of them has a standard normal prior. Given its mean M the number is negative binomial with shape k; amounts are
+network makes of them may have a normal prior around none. Given its mean M the number is negative binomial with shape k; amounts are
 gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing
 Research 42, 2005). Hence
 
@@ -45,7 +45,8 @@ class Value(Objective):
     """events: names of the events that count as buying. horizon_days: of the answer.
 
     parts: purchases are counted in so many equal parts of what is known of a moment's future, which tells how their rate falls. interval:
-    the share of customers whose spend lies between `value_low` and `value_high`.
+    the share of customers whose spend lies between `value_low` and `value_high`. prior: the precision (1 / variance) of that by whose
+    logarithm the network corrects a rate, weighed against the purchases after one moment; 0 for none.
     """
 
     headline, section = "spearman", "value"
@@ -57,6 +58,7 @@ class Value(Objective):
         horizon_days: Positive,
         parts: Count,
         interval: Share,
+        prior: NotNegative,
         dim: Count,
         dropout: Share,
         weight: NotNegative,
@@ -68,6 +70,7 @@ class Value(Objective):
         self.horizon_days = float(horizon_days)
         self.parts = parts
         self.interval = interval
+        self.prior = prior
         self.falling, self.usual = FallingRate(most_likely(facts, self.kinds)), UsualAmount(mean=_usual_amount(facts, self.kinds))
         self.head = Head(4, dim=dim, dropout=dropout).start_with(0.0)
         self.rate, self.amount = Calibration(), Calibration()
@@ -92,7 +95,7 @@ class Value(Objective):
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         numbers = self.head(context)
         losses = self._of(numbers, context, labels["days"]).negative_log_likelihood(labels["purchases"], labels["spend"])
-        losses = losses + numbers[:, 0] ** 2 / 2
+        losses = losses + self.prior * numbers[:, 0] ** 2 / 2
         return (losses * labels["asked"]).sum(), labels["asked"].sum()
 
     def calibrate(self, asked: Sequence[tuple[Context, Mapping[str, Tensor]]]) -> None:
