@@ -5,8 +5,6 @@ import torch
 
 from training.models.dropout import Dropout, coins
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_drops_the_share_and_keeps_the_mean(share: float) -> None:
@@ -29,12 +27,12 @@ def test_the_gradient_is_what_was_kept() -> None:
 def test_a_seed_settles_every_coin() -> None:
     def thrown() -> torch.Tensor:
         torch.manual_seed(3)
-        return coins(torch.Size([5, 13]), CPU)
+        return coins(torch.Size([5, 13]))
 
     assert thrown().equal(thrown())
     assert thrown().shape == (5, 13)
     torch.manual_seed(0)
-    counts = coins(torch.Size([256_000]), CPU).bincount(minlength=256)
+    counts = coins(torch.Size([256_000])).bincount(minlength=256)
     assert counts.min() > 850
     assert counts.max() < 1150
 

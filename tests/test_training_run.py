@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers_runs import assert_same_weights, checkpoint, curve, summary
@@ -96,10 +97,7 @@ def test_what_the_log_lacks_is_said(small_store: Path, tmp_path: Path, caplog: p
 
 def test_two_processes_agree_with_one(small_store: Path, tmp_path: Path) -> None:
     settings = [f"store={small_store}", "data=events", *SMALL, "trainer.max_epochs=3", "customers_per_batch=15"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
-    words = [sys.executable, "-m", "training.run", *settings, "name=two", "trainer=ddp", "trainer.devices=2"]
-    outcome = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
-    assert outcome.returncode == 0, outcome.stderr
+    outcome = by_two_processes(*settings, "name=two", inside=tmp_path)
     one, two = run(composed("train", [*settings, f"out={tmp_path / 'one'}", "name=one"])), tmp_path / "runs" / "two"
     assert [path.name for path in two.parent.iterdir()] == ["two"]
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
@@ -110,6 +108,22 @@ def test_two_processes_agree_with_one(small_store: Path, tmp_path: Path) -> None
         losses = {name: value for name, value in other.items() if name.endswith("loss")}
         assert {name: row[name] for name in losses} == pytest.approx(losses, rel=1e-4)
     assert_same_weights(checkpoint(two, "last"), checkpoint(one, "last"), rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_learn_from_samples(small_store: Path, tmp_path: Path) -> None:
+    """Gradients that hold some items alone, which not every way of adding them up takes."""
+    settings = [f"store={small_store}", "data=events", *SMALL, "objectives.next_item.loss=sampled", "customers_per_batch=15"]
+    by_two_processes(*settings, "trainer.max_epochs=1", "name=two", inside=tmp_path)
+    (row,) = curve(tmp_path / "runs" / "two")
+    assert np.isfinite(row["train/next_item_loss"])
+
+
+def by_two_processes(*settings: str, inside: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
+    words = [sys.executable, "-m", "training.run", *settings, "trainer=ddp", "trainer.devices=2"]
+    outcome = subprocess.run(words, cwd=inside, env=environment, capture_output=True, text=True, timeout=200)
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome
 
 
 # Other splits, fewer objectives

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from training.build import Parts
-from training.errors import ConfigError
 from training.objectives.objective import Output
 
 NUM_CUSTOMERS = 2
@@ -13,15 +12,8 @@ NUM_CUSTOMERS = 2
 def rehearse(parts: Parts, *, num_ranks: int) -> None:
     """Learn from, judge and answer a few customers, changing nothing; num_ranks: the processes that share each batch.
 
-    Raises what would otherwise end training later; ConfigError where batches are too small for so many processes, or where an objective
-    learns from a sample of the catalogue, whose sparse gradients several processes can't share yet.
+    Raises what would otherwise end training later; ConfigError where batches are too small for so many processes.
     """
-    samplers = [name for name, objective in parts.model.objectives.items() if objective.sees_a_sample]
-    if samplers and num_ranks > 1:
-        raise ConfigError(
-            f"expected one process for objectives.{samplers[0]} with a sampled loss, received {num_ranks}; "
-            f"set trainer.devices=1 or objectives.{samplers[0]}.loss=full"
-        )
     batches = parts.data.training_batches(epoch=0, rank=0, num_ranks=num_ranks)
     batch = batches.of(batches.customers[:NUM_CUSTOMERS])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -34,7 +34,7 @@ class Dropout(nn.Module):
 
 def coins(shape: torch.Size) -> Tensor:
     """Even random numbers of 0 to 255, uint8: torch's generator gives a seed, from which a faster one goes on (Doty-Humphrey's SFC64)."""
-    seed = int(torch.randint(np.iinfo(np.int64).max, ()))
+    seed = int(torch.randint(np.iinfo(np.int64).max, (), device="cpu"))
     eights = np.random.SFC64(seed).random_raw(-(-shape.numel() // 8))
     return torch.from_numpy(eights).view(torch.uint8)[: shape.numel()].view(shape)
 
