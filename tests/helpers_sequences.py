@@ -4,7 +4,7 @@
 objective or a baseline hands it over and knows whether it leaks. tests/test_leaks.py also shows that both can fail.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -97,10 +97,10 @@ def same_log(ours: Log, theirs: Log) -> bool:
     )
 
 
-def facts_of(log: Log, train_until: np.ndarray | int) -> Facts:
+def facts_of(log: Log, train_until: np.ndarray | int, *, counted: Sequence[str] = ("view", "campaign")) -> Facts:
     keys = {"item": ["", "", *(f"item {number}" for number in range(2, NUM_ITEMS))], "event": EVENT_NAMES}
     vocabularies = {field: Vocabulary(names, np.ones(len(names), dtype=np.int64)) for field, names in keys.items()}
-    return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1))
+    return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1), counted=counted)
 
 
 def _without_heads(*, num_heads: int, **sizes: float) -> Encoder:

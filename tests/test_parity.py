@@ -145,6 +145,7 @@ OTHER_MODELS = [
     ["encoder=bsarec"],
     ["encoder=gated"],
     ["encoder=gru4rec"],
+    ["counted_events=[view]"],
     [
         "knows_times=false",
         "objectives.next_item.repeat=false",

@@ -75,7 +75,7 @@ def test_categories_are_those_most_bought_or_those_named() -> None:
 def test_a_label_is_of_its_category_and_within_its_horizon() -> None:
     known = facts()
     asked = Categories.of(known, "category", ["tea", "bread"], kinds=np.array([PURCHASE]))
-    intent = CategoryIntent(asked, kinds=np.array([PURCHASE]), horizon=2 * DAY, num_events=5, dim=4, dropout=0.0)
+    intent = CategoryIntent(asked, kinds=np.array([PURCHASE]), horizon=2 * DAY, facts=known, dim=4, dropout=0.0)
 
     def labels(now: int, until: int) -> list[float]:
         return intent.labels(known.training, np.array([now]), np.array([0]), np.array([until]))[0].tolist()

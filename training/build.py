@@ -46,7 +46,8 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     split = make_split(store, **_plain(config.data.split))
     train_until = split.test.now if refit else split.train_until
     tower = _plain(config).get("item_tower", False)
-    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower)
+    counted = _plain(config).get("counted_events", [])
+    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower, counted=counted)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)

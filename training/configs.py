@@ -35,6 +35,7 @@ class TrainSettings:
     categories: Names
     numbers: list[str]
     item_tower: bool | Names
+    counted_events: list[str]
     knows_times: bool
     knows_target_time: bool
     customers_per_batch: Count

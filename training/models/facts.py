@@ -3,8 +3,8 @@
 The catalogue and the popularities are those of the training window: which items will be sold later is nothing that a model could know.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Facts:
 
     until: µs, int64 [C], at which it ends for each customer.
     said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids. vocabularies: the log's.
+    counted: ids of the kinds of event of which the model is told how many there were (training.models.activity).
     """
 
     sizes: Mapping[str, int]
@@ -27,12 +28,22 @@ class Facts:
     until: np.ndarray
     said: Mapping[str, list[str]] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    counted: Sequence[int] = ()
 
     @classmethod
     def of(
-        cls, log: Log, vocabularies: Mapping[str, Vocabulary], train_until: np.ndarray, *, item_tower: bool | list[str] = False
+        cls,
+        log: Log,
+        vocabularies: Mapping[str, Vocabulary],
+        train_until: np.ndarray,
+        *,
+        item_tower: bool | list[str] = False,
+        counted: Sequence[str] = (),
     ) -> "Facts":
-        """item_tower: the attributes by which items are known, or whether all are. Raises ConfigError for one that no item has."""
+        """item_tower: the attributes by which items are known, or whether all are. counted: names of events.
+
+        Raises ConfigError for an attribute that no item has, and for an event that the log doesn't have.
+        """
         sizes = {name: vocabulary.size for name, vocabulary in vocabularies.items()}
         events = {key: index for index, key in enumerate(vocabularies["event"].keys) if index > 1}
         attributes = vocabularies["item"].attributes
@@ -42,7 +53,9 @@ class Facts:
             raise ConfigError(
                 f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
             )
-        return cls(sizes, events, History.at(log, train_until), train_until, {name: attributes[name] for name in wanted}, vocabularies)
+        said = {name: attributes[name] for name in wanted}
+        facts = cls(sizes, events, History.at(log, train_until), train_until, said, vocabularies)
+        return replace(facts, counted=facts.event_ids(list(counted)).tolist())
 
     def new_items(self) -> np.ndarray:
         """Items that training never saw, but of which something is said: bool [num_items]. None where the model knows items by id alone."""

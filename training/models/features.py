@@ -15,7 +15,7 @@ from training.models.facts import Facts
 from training.models.grouping import Grouping, group
 from training.models.item_tower import ItemTower
 from training.models.items import Items
-from training.models.rhythm import RHYTHM_SIZE, Rhythm
+from training.models.rhythm import Rhythm, rhythm_size
 from training.models.tokens import Tokens, past_of_questions
 from training.sequences.batch import Batch
 
@@ -76,7 +76,7 @@ class Features(nn.Module):
             self.norm_step = nn.LayerNorm(dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)
         if knows_times:
-            self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+            self.from_rhythm = nn.Sequential(nn.Linear(rhythm_size(facts), 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = Dropout(dropout)
 
     @property

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from training.models import clock
+from training.models.activity import FAR_DAYS, NUMBERS_A_KIND, Activity
 from training.models.facts import Facts
 from training.models.grouping import Grouping
 from training.sequences.batch import Batch
 
 WINDOW_DAYS = (1, 3, 7, 14, 28, 56, 91, 182, 365)
 NUM_WEEKS = 26  # half a year of weeks, each with or without a purchase: the regularity that sums over windows lose
-FAR_DAYS = 3650.0  # as long ago as never
 RHYTHM_SIZE = 3 * len(WINDOW_DAYS) + NUM_WEEKS + 3 + 7 + 8 + clock.CALENDAR_SIZE
 YEAR_PURCHASES, YEAR_SPEND = len(WINDOW_DAYS) - 1, 3 * len(WINDOW_DAYS) - 1  # where log(1 + of the last year) stands
 _REGULARITY = RHYTHM_SIZE - clock.CALENDAR_SIZE - 8  # where it begins, and then logarithms of 1 + ...
@@ -25,8 +25,13 @@ OWN_GAP = _REGULARITY + 5  # ... mean days between the customer's purchases; 0 b
 NUM_PURCHASES = _REGULARITY + 7  # ... steps with a purchase
 
 
+def rhythm_size(facts: Facts) -> int:
+    """How many numbers a question: RHYTHM_SIZE, then those of the events that are counted beside purchases."""
+    return RHYTHM_SIZE + NUMBERS_A_KIND * len(facts.counted)
+
+
 class Rhythm(nn.Module):
-    """RHYTHM_SIZE numbers a question, the calendar of its moment among them. events: the names of the events that count as a purchase."""
+    """rhythm_size numbers a question, the calendar of its moment among them. events: the names of the events that count as a purchase."""
 
     is_purchase: Tensor
     windows: Tensor
@@ -36,12 +41,13 @@ class Rhythm(nn.Module):
         super().__init__()
         is_purchase = torch.zeros(facts.sizes["event"], dtype=torch.bool)
         is_purchase[torch.from_numpy(facts.event_ids(events))] = True
+        self.activity = Activity(facts) if facts.counted else None
         self.register_buffer("is_purchase", is_purchase, persistent=False)
         self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
         self.register_buffer("weeks", torch.arange(NUM_WEEKS) * 7 * clock.MICROSECONDS_PER_DAY, persistent=False)
 
     def forward(self, batch: Batch, grouping: Grouping) -> Tensor:
-        """[Q, RHYTHM_SIZE]. Steps after a question's moment count for nothing."""
+        """[Q, rhythm_size]. Steps after a question's moment count for nothing."""
         of_step = self._of_step(batch, grouping)
         question, step = ragged.pair_up(batch.question_offsets, grouping.offsets)
         age = batch.now[question] - grouping.time[step]
@@ -63,6 +69,7 @@ class Rhythm(nn.Module):
                 by_weekday / purchases.clamp(min=1),
                 self._regularity(batch, question, clock.days(age), past[:, 0], bought[:, 0], gaps, steps, purchases),
                 clock.calendar(batch.now),
+                *([self.activity(batch, grouping, question, step)] if self.activity else []),
             ],
             -1,
         )

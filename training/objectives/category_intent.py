@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from training.baselines.intent import past_moments
 from training.errors import ConfigError
 from training.evaluation.outcomes import outcome_metrics
+from training.models.facts import Facts
 from training.objectives.calibration import Calibration
 from training.objectives.categories import OWN_SIZE, Categories, OwnCategories
 from training.objectives.head import Head
@@ -27,13 +28,13 @@ METRICS = ("auroc", "average_precision", "calibration_error")
 
 
 class CategoryIntent(nn.Module):
-    """kinds: ids of the events that count as buying; horizon: µs; num_events: the size of the vocabulary of events."""
+    """kinds: ids of the events that count as buying; horizon: µs."""
 
-    def __init__(self, categories: Categories, *, kinds: np.ndarray, horizon: int, num_events: int, dim: int, dropout: float) -> None:
+    def __init__(self, categories: Categories, *, kinds: np.ndarray, horizon: int, facts: Facts, dim: int, dropout: float) -> None:
         super().__init__()
         self.categories, self.kinds, self.horizon = categories, kinds, horizon
-        self.own = OwnCategories(categories, kinds=kinds, num_events=num_events)
-        self.head = Head(len(categories.names), dim=dim, dropout=dropout)
+        self.own = OwnCategories(categories, kinds=kinds, num_events=facts.sizes["event"])
+        self.head = Head(len(categories.names), facts=facts, dim=dim, dropout=dropout)
         self.from_own = nn.Sequential(nn.Linear(OWN_SIZE + 1, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, 1))
         self.calibration = Calibration(len(categories.names))
 

@@ -47,7 +47,7 @@ class Dormancy(Objective):
         self.kinds = facts.event_ids(events)
         self.horizon_days = float(horizon_days)
         self.register_buffer("edges", hazard.bin_edges(self.horizon_days, bins), persistent=False)
-        self.head = Head(bins, dim=dim, dropout=dropout).start_at(-float(np.log(self.horizon_days)))
+        self.head = Head(bins, facts=facts, dim=dim, dropout=dropout).start_at(-float(np.log(self.horizon_days)))
         self.calibration = Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from training.models.dropout import Dropout
-from training.models.rhythm import RHYTHM_SIZE
+from training.models.facts import Facts
+from training.models.rhythm import rhythm_size
 from training.objectives.objective import Context
 
 
 class Head(nn.Module):
     """`size` numbers a question."""
 
-    def __init__(self, size: int, *, dim: int, dropout: float) -> None:
+    def __init__(self, size: int, *, facts: Facts, dim: int, dropout: float) -> None:
         super().__init__()
-        self.from_rhythm = nn.Sequential(nn.Linear(RHYTHM_SIZE, dim), nn.GELU(), Dropout(dropout))
+        self.from_rhythm = nn.Sequential(nn.Linear(rhythm_size(facts), dim), nn.GELU(), Dropout(dropout))
         self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), Dropout(dropout), nn.Linear(dim, size))
 
     def start_at(self, *values: float) -> "Head":

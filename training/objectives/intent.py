@@ -54,12 +54,11 @@ class Intent(Objective):
         self.kinds = facts.event_ids(events)
         self.horizon_days = horizon_days
         self.horizon = round(horizon_days * DAY)
-        self.head, self.calibration = Head(1, dim=dim, dropout=dropout), Calibration()
+        self.head, self.calibration = Head(1, facts=facts, dim=dim, dropout=dropout), Calibration()
         self.of_categories: CategoryIntent | None = None
         if categories is not None:
             asked = Categories.of(facts, category, categories, kinds=self.kinds)
-            sizes = {"num_events": facts.sizes["event"], "dim": dim}
-            self.of_categories = CategoryIntent(asked, kinds=self.kinds, horizon=self.horizon, dropout=dropout, **sizes)
+            self.of_categories = CategoryIntent(asked, kinds=self.kinds, horizon=self.horizon, facts=facts, dim=dim, dropout=dropout)
             self.reads = [asked.field]
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:

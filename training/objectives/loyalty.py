@@ -60,7 +60,7 @@ class Loyalty(Objective):
         self.periods = periods
         self.within_days = float(within_days)
         self.period = round(within_days * DAY) // periods
-        self.head = Head(periods, dim=dim, dropout=dropout)
+        self.head = Head(periods, facts=facts, dim=dim, dropout=dropout)
         self.calibration = Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from training.sequences.split import Split, Window
 class Context:
     """What objectives work on. representation: [Q, D], a row a question; items: ids to vectors, [N] to [N, D].
 
-    rhythm: [Q, RHYTHM_SIZE], what RFM and the like know of each question (training.models.rhythm).
+    rhythm: [Q, rhythm_size], what RFM and the like know of each question (training.models.rhythm).
     """
 
     batch: Batch

@@ -72,7 +72,7 @@ class Value(Objective):
         self.interval = interval
         self.prior = prior
         self.falling, self.usual = FallingRate(most_likely(facts, self.kinds)), UsualAmount(mean=_usual_amount(facts, self.kinds))
-        self.head = Head(4, dim=dim, dropout=dropout).start_with(0.0)
+        self.head = Head(4, facts=facts, dim=dim, dropout=dropout).start_with(0.0)
         self.rate, self.amount = Calibration(), Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:

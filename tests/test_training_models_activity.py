@@ -1,0 +1,58 @@
+"""What else customers do: counted as plain Python counts, of the asked kinds alone, the rest of the rhythm untouched."""
+
+import numpy as np
+import pytest
+import torch
+from helpers_sequences import CAMPAIGN, START, VIEW, facts_of, log_of, one_each, questions_of, random_log, rows_of
+from torch import Tensor
+
+from training.errors import ConfigError
+from training.models.activity import FAR_DAYS, NUMBERS_A_KIND, WINDOW_DAYS
+from training.models.features import group
+from training.models.rhythm import RHYTHM_SIZE, Rhythm, rhythm_size
+from training.sequences.history import History
+from training.sequences.split import DAY
+
+LOG = random_log(3, num_customers=30, days=120)
+NOW = START + 50 * DAY
+HOUR = DAY // 24
+
+
+def said_of(log: History, now: np.ndarray | int, *counted: str) -> Tensor:
+    facts = facts_of(log, NOW, counted=counted)
+    batch = questions_of(log).ask(*one_each(log, now))
+    said = Rhythm(events=["purchase"], facts=facts)(batch, group(batch))
+    assert said.shape == (log.num_customers, rhythm_size(facts))
+    return said
+
+
+def by_hand(log: History, customer: int, now: int, kinds: list[int]) -> list[float]:
+    """One event at a time: within each window, then hours since the latest."""
+    ages = {kind: [now - time for time, event, _ in rows_of(log, customer) if event == kind and time <= now] for kind in kinds}
+    within = [sum(age < days * DAY for age in ages[kind]) for days in WINDOW_DAYS for kind in kinds]
+    return [*within, *(min(ages[kind], default=FAR_DAYS * DAY) / HOUR for kind in kinds)]
+
+
+@pytest.mark.parametrize("now", [START - DAY, NOW, NOW + HOUR // 3, START + 200 * DAY])
+def test_activity_is_counted_by_event(now: int) -> None:
+    told = said_of(LOG, now, "campaign", "view")[:, RHYTHM_SIZE:].double().expm1()
+    assert told.shape[1] == 2 * NUMBERS_A_KIND
+    wanted = [by_hand(LOG, customer, now, [VIEW, CAMPAIGN]) for customer in range(LOG.num_customers)]
+    np.testing.assert_allclose(told, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_event_at_the_edge_of_a_window_is_outside_and_one_at_the_moment_is_past() -> None:
+    log = log_of([[(NOW - 7 * DAY, VIEW, 2), (NOW, VIEW, 2), (NOW + 1, VIEW, 2)]])
+    within = said_of(log, NOW, "view")[0, RHYTHM_SIZE : RHYTHM_SIZE + len(WINDOW_DAYS)].expm1().round().tolist()
+    assert within == [1 if days <= 7 else 2 for days in WINDOW_DAYS]
+
+
+def test_the_rest_of_the_rhythm_is_what_it_was() -> None:
+    without = said_of(LOG, NOW)
+    assert without.shape[1] == RHYTHM_SIZE
+    torch.testing.assert_close(said_of(LOG, NOW, "view")[:, :RHYTHM_SIZE], without, rtol=0, atol=0)
+
+
+def test_an_event_that_the_log_does_not_have() -> None:
+    with pytest.raises(ConfigError, match=r"expected event names of this log .* received glance"):
+        facts_of(LOG, NOW, counted=["view", "glance"])

@@ -1,0 +1,57 @@
+"""What else a customer does beside buying: of chosen kinds of event, how many there were lately and how long ago the latest was.
+
+Recency, frequency and money see purchases only, but who still looks has not left. The steps tell of it too; attention, though, takes means
+and does not count.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from training.models import clock
+from training.models.facts import Facts
+from training.models.grouping import Grouping
+from training.sequences.batch import Batch
+
+WINDOW_DAYS = (1, 7, 28, 91, 365)
+NUMBERS_A_KIND = len(WINDOW_DAYS) + 1
+FAR_DAYS = 3650.0  # as long ago as never
+
+
+class Activity(nn.Module):
+    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest."""
+
+    kinds: Tensor
+    windows: Tensor
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        self.register_buffer("kinds", torch.tensor(facts.counted), persistent=False)
+        self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
+
+    def forward(self, batch: Batch, grouping: Grouping, question: Tensor, step: Tensor) -> Tensor:
+        """[Q, NUMBERS_A_KIND * kinds], window by window. question, step: every question with every step of its customer, each [P]."""
+        age = batch.now[question] - grouping.time[step]
+        counts = self._of_step(batch, grouping)[step] * (age >= 0).to(torch.float32)[:, None]  # later steps count for nothing
+        within = self._within(question, age, counts, num_questions=batch.now.shape[0])
+        since = self._since(question, age, counts, num_questions=batch.now.shape[0])
+        return torch.cat([within, since], -1).log1p()
+
+    def _of_step(self, batch: Batch, grouping: Grouping) -> Tensor:
+        """How many events of each kind a step holds: [S, kinds]."""
+        of_kind = (batch.fields["event"][:, None] == self.kinds).to(torch.float32)
+        return torch.zeros(grouping.time.shape[0], of_kind.shape[1], device=of_kind.device).index_add(0, grouping.step, of_kind)
+
+    def _within(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
+        """Summed between the windows' edges, then over them: a pair is added once and not in every window."""
+        num_stretches = len(self.windows) + 1
+        stretch = question * num_stretches + (age[:, None] >= self.windows).sum(-1)
+        sums = torch.zeros(num_questions * num_stretches, counts.shape[1], device=counts.device).index_add(0, stretch, counts)
+        return sums.view(num_questions, num_stretches, -1)[:, :-1].cumsum(1).flatten(1)
+
+    def _since(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
+        """Hours since the latest event of each kind: [Q, kinds]."""
+        num_kinds = counts.shape[1]
+        days = torch.where(counts > 0, clock.days(age)[:, None], torch.full_like(counts, FAR_DAYS))
+        place = question[:, None] * num_kinds + torch.arange(num_kinds, device=question.device)
+        far = torch.full((num_questions * num_kinds,), FAR_DAYS, device=counts.device)
+        return far.scatter_reduce(0, place.flatten(), days.flatten(), "amin").view(num_questions, num_kinds) * 24
