@@ -13,7 +13,6 @@ that is cut from it knows as well. They stay; a network corrects the rate that f
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from training.baselines.btyd import ParetoNBD
 from training.baselines.features import Steps
@@ -29,7 +28,10 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 class FallingRate(nn.Module):
-    """What all customers share, which is not trained: the logarithms of s, β, r and α (times in days)."""
+    """What all customers share, which is not trained: the logarithms of s, β, r and α (times in days).
+
+    Computed in float64: large logarithms all but cancel each other where a fit is extreme, and ONNX takes expm1 and log1p apart.
+    """
 
     shared: Tensor
     nodes: Tensor
@@ -37,15 +39,16 @@ class FallingRate(nn.Module):
 
     def __init__(self, model: ParetoNBD) -> None:
         super().__init__()
-        self.register_buffer("shared", torch.tensor([model.s, model.beta, model.r, model.alpha]).log())
-        self.register_buffer("nodes", torch.tensor((1 - _NODES) / 2, dtype=torch.float32), persistent=False)
-        self.register_buffer("weights", torch.tensor(_WEIGHTS / 2, dtype=torch.float32), persistent=False)
+        self.register_buffer("shared", torch.tensor([model.s, model.beta, model.r, model.alpha], dtype=torch.float64).log())
+        self.register_buffer("nodes", torch.tensor((1 - _NODES) / 2), persistent=False)
+        self.register_buffer("weights", torch.tensor(_WEIGHTS / 2), persistent=False)
 
     def log_rate(self, rhythm: Tensor) -> Tensor:
         """Of purchases a day, now, by what a table would know: rhythm [Q, RHYTHM_SIZE] to [Q]."""
         _, _, r, alpha = self.shared.exp().unbind()
         repeats, _, known = _history(rhythm)
-        return (r + repeats).log() - (alpha + known).log() - F.softplus(self._log_odds_of_having_left(rhythm))
+        still_there = -torch.log1p(self._log_odds_of_having_left(rhythm).exp())
+        return ((r + repeats).log() - (alpha + known).log() + still_there).to(rhythm.dtype)
 
     @property
     def fall(self) -> Tensor:
@@ -54,16 +57,19 @@ class FallingRate(nn.Module):
 
     def rate_days(self, rhythm: Tensor) -> Tensor:
         """b: [Q]."""
-        return self.shared[1].exp() + _history(rhythm)[2]
+        return self._rate_days(rhythm).to(rhythm.dtype)
 
     def days_that_count(self, rhythm: Tensor, days: Tensor) -> Tensor:
         """The integral: how many days at today's rate the next `days` [Q, K] are worth: [Q, K]."""
-        b = self.rate_days(rhythm)[:, None]
+        b = self._rate_days(rhythm)[:, None]
         stretch = torch.log1p(days / b)
         x = (1 - self.fall) * stretch
         near = x.abs() < NEAR_ONE
         grown = torch.where(near, 1 + x / 2, torch.expm1(x) / torch.where(near, torch.ones_like(x), x))
-        return b * stretch * grown
+        return (b * stretch * grown).to(days.dtype)
+
+    def _rate_days(self, rhythm: Tensor) -> Tensor:
+        return self.shared[1].exp() + _history(rhythm)[2]
 
     def _log_odds_of_having_left(self, rhythm: Tensor) -> Tensor:
         """As ParetoNBD integrates over the time of leaving, by elementary operators: [Q]."""
@@ -114,10 +120,11 @@ def _told(facts: Facts, kinds: np.ndarray) -> Transactions:
 
 
 def _history(rhythm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Purchases after the first; days from the first to the last, and from the first to now: each [Q].
+    """Purchases after the first; days from the first to the last, and from the first to now: each float64 [Q].
 
     Who never bought is known since their first step, and has not bought again.
     """
+    rhythm = rhythm.double()
     repeats = (rhythm[:, NUM_PURCHASES].expm1() - 1).clamp(min=0)
     last = rhythm[:, OWN_GAP].expm1() * repeats
     has_bought = rhythm[:, NUM_PURCHASES] > 0
