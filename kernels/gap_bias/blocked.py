@@ -27,7 +27,7 @@ class TileBias:
     """
 
     def __init__(self, positions: Tensor, times: Tensor, unit: float, *, longest: int, scale: float = 1.0) -> None:
-        self._hats = _hats(positions.shape[1], longest, positions.dtype, positions.device)
+        self._hats = hats(positions.shape[1], longest, positions.dtype, positions.device)
         self._unit = unit
         self._by_distance = positions @ self._hats * scale
         self._height, self._rise = times * scale, times.diff() * scale
@@ -80,6 +80,6 @@ class TileBias:
 
 
 @lru_cache(maxsize=16)
-def _hats(num_knots: int, longest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def hats(num_knots: int, longest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """How much of each knot's value counts at each whole distance: [num_knots, longest + 1]."""
     return gap_bias(torch.eye(num_knots, dtype=dtype, device=device), torch.arange(longest + 1, device=device))

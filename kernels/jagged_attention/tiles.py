@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from kernels import ragged
-from kernels.gap_bias.blocked import Gaps, TileBias
 
 TILE = 1 << 18  # logits: a MiB of float32
 BLOCK = 128  # queries of a row
@@ -26,11 +25,10 @@ class Tile:
     """Queries first … last of `num_rows` rows, against the keys before `last`: num_heads · num_rows = N matrices [I, J].
 
     sees int64 [num_rows, I], or [1, I] where it is the same in all rows, and moment int64 [num_rows, length] (or None) of the tokens;
-    start, stop: the chunk's slots.
+    start: the chunk's first slot.
     """
 
     start: int
-    stop: int
     num_rows: int
     num_heads: int
     length: int
@@ -45,12 +43,12 @@ class Tile:
         return self.num_heads, self.num_rows, self.last - self.first, self.last
 
     def queries(self, slots: Tensor) -> Tensor:
-        """[S, ...] → [N, I, ...], a view."""
-        return self._rows(slots)[:, self.first : self.last]
+        """[S, D] → [N, I, D], a view."""
+        return self._rows(slots, self.first)
 
     def keys(self, slots: Tensor) -> Tensor:
-        """[S, ...] → [N, J, ...], a view."""
-        return self._rows(slots)[:, : self.last]
+        """[S, D] → [N, J, D], a view."""
+        return self._rows(slots, 0)
 
     def distance(self, dtype: torch.dtype) -> Tensor:
         """sees[i] − j, as a number that arithmetic is fast on: [rows or 1, I, J]. A token is seen where that is above 0, and by itself."""
@@ -62,8 +60,11 @@ class Tile:
         ceiling.diagonal(self.first, 1, 2).fill_(seen)
         return ceiling
 
-    def _rows(self, slots: Tensor) -> Tensor:
-        return slots[self.start : self.stop].unflatten(0, (-1, self.length))
+    def _rows(self, slots: Tensor, first: int) -> Tensor:
+        """Tokens `first` … last of each row and head, by one call instead of three: a tile is looked at a dozen times."""
+        width = slots.shape[1]
+        size = self.num_heads * self.num_rows, self.last - first, width
+        return slots.as_strided(size, (self.length * width, width, 1), (self.start + first) * width)
 
 
 class Layout:
@@ -73,6 +74,7 @@ class Layout:
         lengths, order = offsets.diff().sort(descending=True, stable=True)
         self.chunks = list(_chunks([length for length in lengths.tolist() if length], num_heads))
         self.num_heads, self.longest = num_heads, self.chunks[0][1] if self.chunks else 0
+        self.tallest = max((_block(length) for _, length in self.chunks), default=0)  # of its tiles, in queries of a row
         num_rows, length = torch.tensor(self.chunks, dtype=torch.int64, device=offsets.device).reshape(-1, 2).unbind(1)
         size = num_rows * length  # of each chunk, for one head
         row_length = length.repeat_interleave(num_rows)
@@ -84,6 +86,7 @@ class Layout:
         # where every token sees those before it, rows differ in nothing but their length: the longest of a chunk speaks for all of them
         self._is_causal = bool((sees == ragged.place_in_row(offsets, len(sees))).all())
         self._moment = moment[token] if len(moment) else None
+        self.rows_are_alike = self._is_causal and self._moment is None
         # the slots of a chunk's second head stand behind all those of its first
         head = torch.arange(num_heads, device=offsets.device)
         slot = torch.arange(len(token), device=offsets.device) + ((num_heads - 1) * (size.cumsum(0) - size)).repeat_interleave(size)
@@ -91,13 +94,20 @@ class Layout:
         is_real = place < real_length.repeat_interleave(row_length)
         self._source = torch.empty_like(slot_SH).flatten()
         self._source[slot_SH.flatten()] = (token[:, None] * num_heads + head).flatten()
+        self._token = self._source // num_heads
         self._padding = slot_SH[~is_real].flatten()
         self._target = torch.empty(len(sees), num_heads, dtype=torch.int64, device=offsets.device)
         self._target[token[is_real]] = slot_SH[is_real]
 
     def spread(self, x_THD: Tensor) -> Tensor:
-        """[T, H, ...] → slots [S, ...]."""
-        return x_THD.flatten(0, 1).index_select(0, self._source)
+        """[T, H, D] → slots [S, D]. Queries, keys and values that stand side by side in one projection are read where they stand."""
+        num_tokens, num_heads, width = x_THD.shape
+        if not num_tokens or x_THD.stride()[1:] != (width, 1) or x_THD.stride(0) % width:
+            return x_THD.flatten(0, 1).index_select(0, self._source)
+        step = x_THD.stride(0) // width
+        rows = x_THD.as_strided(((num_tokens - 1) * step + num_heads, width), (width, 1))
+        source = self._source if step == num_heads else self._source + self._token * (step - num_heads)
+        return rows.index_select(0, source)
 
     def spread_gradient(self, x_THD: Tensor) -> Tensor:
         """As `spread`, with zeros as padding: what has no gradient gives none to others."""
@@ -117,8 +127,7 @@ class Layout:
             block = _block(length)
             for first in range(0, length, block):
                 last = min(first + block, length)
-                slots = self.num_heads * start, self.num_heads * stop
-                yield Tile(*slots, num_rows, self.num_heads, length, first, last, sees[:, first:last], moment)
+                yield Tile(self.num_heads * start, num_rows, self.num_heads, length, first, last, sees[:, first:last], moment)
             start = stop
 
     def scratch(self, like: Tensor) -> Tensor:
@@ -172,26 +181,20 @@ def room(scratch: Tensor, tile: Tile) -> Tensor:
     return scratch[: heads * rows * queries * keys].view(heads * rows, queries, keys)
 
 
-def logits_of(
-    tile: Tile, bias: TileBias | None, queries: Tensor, keys: Tensor, scratch: Tensor, *, unseen: float, normaliser: Tensor | None = None
-) -> tuple[Tensor, Gaps | None]:
-    """queries · keys + bias, or `unseen`: [N, I, J], written into the scratch; and what the bias was read at.
-
-    queries, keys [S, D]. With a normaliser [S, 1], each token's own is subtracted, and no logit is above 0, however it was rounded.
-    """
-    logits, distance, gaps = room(scratch, tile), tile.distance(queries.dtype), None
-    left, right = tile.queries(queries), tile.keys(keys).mT
-    if bias is not None:
-        gaps = bias.gaps(distance, tile.moment, tile.first)
-        bias.write(logits.view(tile.shape), gaps)
-        logits.baddbmm_(left, right)
+def multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """left @ right into `out`, which may be a view of rows that lie apart: those torch.bmm would fill matrix by matrix."""
+    if out.is_contiguous():
+        torch.bmm(left, right, out=out)
     else:
-        torch.bmm(left, right, out=logits)
-    if normaliser is not None:
-        logits.sub_(tile.queries(normaliser))
-    by_head = logits.view(tile.shape)
-    torch.minimum(by_head, tile.ceiling(distance, unseen, torch.inf if normaliser is None else 0.0), out=by_head)
-    return logits, gaps
+        out.copy_(left @ right)
+
+
+def multiply_add(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """As `multiply`, added to what is there."""
+    if out.is_contiguous():
+        out.baddbmm_(left, right)
+    else:
+        out.add_(left @ right)
 
 
 def _chunks(lengths: list[int], num_heads: int) -> Iterator[tuple[int, int]]:
