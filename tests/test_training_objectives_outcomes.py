@@ -276,6 +276,22 @@ def test_the_prior_holds_a_corrected_rate_to_what_the_table_says() -> None:
     torch.testing.assert_close(held - free, (correction**2).sum() / 2, rtol=1e-3, atol=1e-3)
 
 
+def test_what_tells_who_buys_nothing_tells_how_many_are_expected() -> None:
+    """Else the network could learn who comes back without a word about what they will spend."""
+    _, context, _ = model_and_context()
+    value = objectives(LOG)["value"].eval()
+    assert isinstance(value, Value)
+    value.predict(context)["value_zero_probability"].sum().backward()
+    by_zero = value.head.layers[-1].weight.grad
+    value.zero_grad()
+    value.predict(context)["value_purchases"].sum().backward()
+    by_number = value.head.layers[-1].weight.grad
+    assert isinstance(by_zero, torch.Tensor)
+    assert isinstance(by_number, torch.Tensor)
+    torch.testing.assert_close(by_zero.any(1), torch.tensor([True, False, False]))
+    torch.testing.assert_close(by_number.any(1), by_zero.any(1))
+
+
 def test_quantiles_of_the_normal_distribution() -> None:
     shares = torch.tensor([0.001, 0.1, 0.5, 0.8, 0.999])
     torch.testing.assert_close(normal_quantile(shares), torch.special.ndtri(shares), rtol=0, atol=1e-3)

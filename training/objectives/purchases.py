@@ -19,6 +19,7 @@ from training.baselines.features import Steps
 from training.baselines.transactions import Transactions
 from training.models.facts import Facts
 from training.models.rhythm import NUM_PURCHASES, OWN_GAP, SINCE_FIRST, SINCE_PURCHASE
+from training.objectives.amounts import QUICKER
 from training.sequences.split import DAY
 
 MOST_FITTED = 30_000  # customers: four numbers need no more
@@ -82,6 +83,19 @@ class FallingRate(nn.Module):
         waited = (r + repeats) * (now / since).log() + s * (gone / since).log()
         of_node = (width[:, None] * self.weights).clamp(min=LEAST).log() + ratio
         return (s.log() - power.log() + waited + of_node.logsumexp(-1)).clamp(max=30.0)
+
+
+class Evenness(nn.Module):
+    """k, the shape of numbers of purchases, by how often somebody buys: its logarithm lies on a line over the rate's, which all share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.zeros(2))
+
+    def forward(self, log_rate: Tensor) -> Tensor:
+        """Of a rate in any unit that is always the same: [Q] to [Q]."""
+        level, slope = (QUICKER * self.shared).unbind()
+        return (level + slope * log_rate).clamp(-6.0, 6.0).exp()
 
 
 def most_likely(facts: Facts, kinds: np.ndarray) -> ParetoNBD:

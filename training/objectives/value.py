@@ -2,9 +2,10 @@
 
 A table of recency, frequency and money says how often they buy (training.objectives.purchases) and what it costs each time
 (training.objectives.amounts); the network corrects both. The table's rates are the most likely ones already, so the logarithm of what the
-network makes of them may have a normal prior around none. Given its mean M the number is negative binomial with shape k; amounts are
-gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing
-Research 42, 2005). Hence
+network makes of them may have a normal prior around none. Given its mean M the number is negative binomial with shape k, the same for all
+who buy so often: a k of each customer's own would tell who comes back in place of M, and the expected spend would not hear of it. Amounts
+are gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of
+Marketing Research 42, 2005). Hence
 
     P(nothing) = (1 + M / k)^−k,   E[spend] = M·m,   Var[spend] = M·m²·(1 + 1/p) + M²·m²/k
 
@@ -13,6 +14,7 @@ zero-inflated lognormal whose mass at nothing, mean and variance follow from cou
 is (serving/spending.py). Every moment is learned from over as much of its future as is known, however little.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,7 +33,7 @@ from training.objectives.amounts import UsualAmount
 from training.objectives.calibration import Calibration, together
 from training.objectives.head import Head
 from training.objectives.objective import Context, Objective, Output
-from training.objectives.purchases import FallingRate, most_likely, negative_log_likelihood
+from training.objectives.purchases import Evenness, FallingRate, most_likely, negative_log_likelihood
 from training.sequences.future import Future, has_begun
 from training.sequences.history import History, Log, step_starts
 from training.sequences.money import spend_of
@@ -72,7 +74,8 @@ class Value(Objective):
         self.interval = interval
         self.prior = prior
         self.falling, self.usual = FallingRate(most_likely(facts, self.kinds)), UsualAmount(mean=_usual_amount(facts, self.kinds))
-        self.head = Head(4, facts=facts, dim=dim, dropout=dropout).start_with(0.0)
+        self.evenness = Evenness()
+        self.head = Head(3, facts=facts, dim=dim, dropout=dropout).start_with(0.0)
         self.rate, self.amount = Calibration(), Calibration()
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -187,13 +190,14 @@ class Value(Objective):
         return self._of(self.head(context), context, days)
 
     def _of(self, numbers: Tensor, context: Context, days: Tensor) -> "Spending":
-        """By the head's numbers [Q, 4]."""
-        more_often, evenness, more, shape = numbers.unbind(-1)
+        """By the head's numbers [Q, 3]."""
+        more_often, more, shape = numbers.unbind(-1)
         amount = self.amount(self.usual.log_amount(context.rhythm) + more).clamp(-10.0, 20.0).exp()
-        rate = self.rate(self.falling.log_rate(context.rhythm) + more_often).clamp(-20.0, 5.0).exp()
-        reached = rate[:, None] * self.falling.days_that_count(context.rhythm, days)
+        log_rate = self.rate(self.falling.log_rate(context.rhythm) + more_often).clamp(-20.0, 5.0)
+        reached = log_rate.exp()[:, None] * self.falling.days_that_count(context.rhythm, days)
         expected = torch.cat([reached[:, :1], reached[:, 1:] - reached[:, :-1]], -1)
-        return Spending(expected, evenness.clamp(-6.0, 6.0).exp(), amount, shape.clamp(-4.0, 4.0).exp())
+        evenness = self.evenness(log_rate + math.log(self.horizon_days))
+        return Spending(expected, evenness, amount, shape.clamp(-4.0, 4.0).exp())
 
 
 @dataclass(frozen=True)
