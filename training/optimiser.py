@@ -36,20 +36,20 @@ class AdamWByRow(torch.optim.AdamW):
         state["step"] += 1
         (beta, beta_square), step = group["betas"], state["step"].item()
         rows, values = gradient.indices()[0], gradient.values()
-        mean = state["exp_avg"][rows].lerp_(values, 1 - beta)
-        square = state["exp_avg_sq"][rows].lerp_(values**2, 1 - beta_square)
-        state["exp_avg"][rows], state["exp_avg_sq"][rows] = mean, square
-        size = (square / (1 - beta_square**step)).sqrt_().add_(group["eps"])
-        weight = parameter[rows].mul_(1 - group["lr"] * group["weight_decay"])
-        parameter[rows] = weight.addcdiv_(mean, size, value=-group["lr"] / (1 - beta**step))
+        mean = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta)
+        square = state["exp_avg_sq"].index_select(0, rows).lerp_(values.square(), 1 - beta_square)
+        state["exp_avg"].index_copy_(0, rows, mean)
+        state["exp_avg_sq"].index_copy_(0, rows, square)
+        size = square.div_(1 - beta_square**step).sqrt_().add_(group["eps"])
+        weight = parameter.index_select(0, rows).mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.index_copy_(0, rows, weight.addcdiv_(mean, size, value=-group["lr"] / (1 - beta**step)))
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, max_norm: float) -> None:
     """Shorten all gradients together to a length of at most `max_norm`; sparse ones as if they were dense."""
     values = [_values(parameter) for parameter in parameters if parameter.grad is not None]
     share = (max_norm / (torch.nn.utils.get_total_norm(values) + 1e-6)).clamp(max=1.0)
-    for value in values:
-        value.mul_(share)
+    torch._foreach_mul_(values, share)
 
 
 def _values(parameter: nn.Parameter) -> Tensor:
