@@ -1,5 +1,7 @@
 """The logits of a tile: products of queries and keys, what the gaps between them add, and nothing of what may not be seen."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -25,13 +27,11 @@ class Band:
 
     def __init__(self, positions: Tensor, times: Tensor, *, height: int, longest: int, scale: float) -> None:
         self._longest, self._d_times = longest, torch.zeros_like(times)
-        place = torch.arange(height, device=positions.device)[:, None]
-        distance = place + longest - torch.arange(longest + height, device=positions.device)
-        self._distance = distance.clamp(0, longest).flatten()
+        self._distance, is_unseen = _distances(height, longest, positions.device)
         self._hats = hats(max(2, positions.shape[1]), longest, positions.dtype, positions.device)[: positions.shape[1]]
-        values = (positions @ self._hats * scale).index_select(1, self._distance).unflatten(1, distance.shape)
+        values = (positions @ self._hats * scale).index_select(1, self._distance).unflatten(1, is_unseen.shape)
         # far below any logit, and so far from the least number that a logit more does not reach it: SiLU makes NaN of −inf
-        self._band = values.masked_fill_(distance < 0, torch.finfo(positions.dtype).min / 2)
+        self._band = values.masked_fill_(is_unseen, torch.finfo(positions.dtype).min / 2)
         self._d_band = torch.zeros_like(self._band)
 
     def logits(
@@ -56,6 +56,14 @@ class Band:
         """[H, I, J], a view."""
         start = self._longest - tile.first
         return band[:, : tile.last - tile.first, start : start + tile.last]
+
+
+@lru_cache(maxsize=16)
+def _distances(height: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of a band: what its columns are for, flat and within 0 … longest, and where they are for what is not seen [I, C]."""
+    place = torch.arange(height, device=device)[:, None]
+    distance = place + longest - torch.arange(longest + height, device=device)
+    return distance.clamp(0, longest).flatten(), distance < 0
 
 
 class Pairs:
