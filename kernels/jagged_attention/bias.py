@@ -58,7 +58,7 @@ class Band:
         return band[:, : tile.last - tile.first, start : start + tile.last]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # of rows of 20,000 each holds 20 MB
 def _distances(height: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of a band: what its columns are for, flat and within 0 … longest, and where they are for what is not seen [I, C]."""
     place = torch.arange(height, device=device)[:, None]
