@@ -10,7 +10,7 @@ import torch
 from helpers_commands import MODULES, Commands, run_at_once
 
 TRAIN = ("data=events", "store=store", "out=made", "data.split.horizon_days=14", "trainer.enable_progress_bar=false")
-SETTINGS = "average_weights, categories, checkpoint_minutes, counted_events, customers_per_batch, data, dim, "
+SETTINGS = "average_weights, batches_per_epoch, categories, checkpoint_minutes, counted_events, customers_per_batch, "
 
 
 @pytest.fixture(scope="module")

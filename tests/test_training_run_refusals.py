@@ -128,6 +128,7 @@ SHORT = {
         "expected optimiser.learning_rate to be a number from 0.0 on, rec.* 'fast'",
     ),
     "a number out of range": (["customers_per_batch=0"], "expected customers_per_batch to be a whole number from 1 on, received 0"),
+    "two sizes of a batch": (["tokens_per_batch=99", "batches_per_epoch=9"], "received both, 99 and 9; set one of them to null"),
     "a misspelt setting of the split": (
         ["+data.split.horizn_days=3"],
         r"expected a setting of data.split \(horizon_days, .*\), received data.split.horizn_days; did you mean horizon_days\?",

@@ -8,8 +8,9 @@ import pytest
 from helpers_sequences import FIELDS, PURCHASE, START, log_of, random_log
 
 from training.errors import ConfigError
+from training.sequences import datamodule
 from training.sequences.batch import Batch
-from training.sequences.datamodule import EpochLoader, SequenceData, TrainingBatches, WindowBatches
+from training.sequences.datamodule import EpochLoader, SequenceData, TrainingBatches, WindowBatches, tokens_per_batch_of
 from training.sequences.history import History
 from training.sequences.moments import MomentAfterEachStep, UniformMoments
 from training.sequences.questions import Questions
@@ -90,6 +91,17 @@ def test_batches_hold_about_as_many_events_as_asked_for(tokens: int, max_events:
     assert len(sizes) == -(-read.sum() // tokens)
     assert max(abs(size - share) for size in sizes) <= read.max()
     assert sorted(np.concatenate(batches.groups)) == batches.customers.tolist()
+
+
+@pytest.mark.parametrize("max_events", [1000, 6])
+def test_an_epoch_has_as_many_batches_as_asked_for_however_large_the_log(monkeypatch: pytest.MonkeyPatch, max_events: int) -> None:
+    monkeypatch.setattr(datamodule, "FEWEST_TOKENS", 1)
+    sizes = {"max_events": max_events, "batches_per_epoch": 7}
+    assert len(in_tokens(tokens_per_batch_of(LOG, SPLIT.train_until, **sizes), max_events=max_events)) == 7
+
+
+def test_small_logs_have_fewer_batches_instead_of_tiny_ones() -> None:
+    assert tokens_per_batch_of(LOG, SPLIT.train_until, max_events=6, batches_per_epoch=10_000) == datamodule.FEWEST_TOKENS
 
 
 def test_every_epoch_has_as_many_batches_of_events() -> None:

@@ -7,6 +7,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from training.settings import Share
 
+WARM_UP = 3  # after n steps an average is of the last n / 3 or so, however many it is to be of in the end: early weights are no good
+
 
 class MovingAverage(WeightAveraging):
     """Lightning's callback; of each average `decay` stays at a step."""
@@ -29,5 +31,7 @@ class AverageOfParameters(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: torch.nn.Module) -> None:
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - self.decay if self.n_averaged else 1.0)
+        number = int(self.n_averaged)
+        stays = min(self.decay, number / (number + WARM_UP))
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - stays)
         self.n_averaged += 1

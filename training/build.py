@@ -18,7 +18,8 @@ from training.models.model import SequenceModel
 from training.module import SequenceModule
 from training.objectives.next_item import NextItem
 from training.objectives.objective import Objective
-from training.sequences.datamodule import SequenceData
+from training.sequences.datamodule import SequenceData, tokens_per_batch_of
+from training.sequences.history import Log
 from training.sequences.questions import Questions
 from training.sequences.split import Split, at_target_times, make_split
 from training.sequences.store import SequenceStore
@@ -47,7 +48,8 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     train_until = split.test.now if refit else split.train_until
     tower = _plain(config).get("item_tower", False)
     counted = _plain(config).get("counted_events", [])
-    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower, counted=counted)
+    knows_times = config.get("knows_times", True)
+    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower, counted=counted, knows_times=knows_times)
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)
@@ -61,7 +63,6 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         dim=config.dim,
         dropout=config.dropout,
         facts=facts,
-        knows_times=config.get("knows_times", True),
         sparse_items=any(objective.sees_a_sample for objective in objectives.values()),
     )
     model = SequenceModel(features, instantiate(config.encoder), objectives)
@@ -73,7 +74,7 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         questions,
         moments,
         customers_per_batch=config.customers_per_batch,
-        tokens_per_batch=config.get("tokens_per_batch"),
+        tokens_per_batch=_tokens_per_batch(config, store, train_until),
         seed=config.seed,
     )
     batches = len(data.training_batches(epoch=0, rank=0, num_ranks=1))
@@ -85,6 +86,15 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         seed=config.seed,
     )
     return Parts(store, split, facts, model, questions, data, module)
+
+
+def _tokens_per_batch(config: DictConfig, log: Log, until: np.ndarray) -> int | None:
+    """As set, or as many as make the number of batches that is set. Raises ConfigError where both are."""
+    tokens: int | None = config.get("tokens_per_batch")
+    batches = config.get("batches_per_epoch")
+    if tokens and batches:
+        raise ConfigError(f"expected tokens_per_batch or batches_per_epoch, received both, {tokens} and {batches}; set one of them to null")
+    return tokens_per_batch_of(log, until, max_events=config.max_events, batches_per_epoch=batches) if batches else tokens
 
 
 def _kinds_of_targets(objectives: Mapping[str, Objective]) -> np.ndarray:

@@ -40,6 +40,7 @@ class TrainSettings:
     knows_target_time: bool
     customers_per_batch: Count
     tokens_per_batch: Count | None
+    batches_per_epoch: Count | None
     patience: Count
     average_weights: Share
     checkpoint_minutes: NotNegative

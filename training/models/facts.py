@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from training.errors import ConfigError
-from training.sequences.history import History, Log
+from training.sequences.history import History, Log, customer_of_event, step_starts
 from training.sequences.vocabulary import Vocabulary
 
 
@@ -20,6 +20,7 @@ class Facts:
     until: µs, int64 [C], at which it ends for each customer.
     said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids. vocabularies: the log's.
     counted: ids of the kinds of event of which the model is told how many there were (training.models.activity).
+    knows_times: whether the log tells when things happened, and not only in which order.
     """
 
     sizes: Mapping[str, int]
@@ -29,6 +30,7 @@ class Facts:
     said: Mapping[str, list[str]] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     counted: Sequence[int] = ()
+    knows_times: bool = True
 
     @classmethod
     def of(
@@ -39,6 +41,7 @@ class Facts:
         *,
         item_tower: bool | list[str] = False,
         counted: Sequence[str] = (),
+        knows_times: bool = True,
     ) -> "Facts":
         """item_tower: the attributes by which items are known, or whether all are. counted: names of events.
 
@@ -54,7 +57,7 @@ class Facts:
                 f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
             )
         said = {name: attributes[name] for name in wanted}
-        facts = cls(sizes, events, History.at(log, train_until), train_until, said, vocabularies)
+        facts = cls(sizes, events, History.at(log, train_until), train_until, said, vocabularies, knows_times=knows_times)
         return replace(facts, counted=facts.event_ids(list(counted)).tolist())
 
     def new_items(self) -> np.ndarray:
@@ -75,6 +78,15 @@ class Facts:
         known = self.item_counts(names) > 0
         known[:2] = False
         return known
+
+    def share_taken_again(self, names: list[str]) -> float:
+        """Of all that was taken in these events within the training window, the share that the customer had had at an earlier step."""
+        log = self.training.where(np.isin(self.training.columns["event"], self.event_ids(names)) & (self.training.columns["item"] > 1))
+        if not len(log.columns["item"]):
+            return 0.0
+        owner, step = customer_of_event(log.offsets), np.cumsum(step_starts(log))
+        _, first, place = np.unique(owner * self.sizes["item"] + log.columns["item"], return_index=True, return_inverse=True)
+        return float((step > step[first][place]).mean())
 
     def item_counts(self, names: list[str]) -> np.ndarray:
         """How often each item occurs in these events within the training window: int64 [num_items]."""

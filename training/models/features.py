@@ -38,8 +38,8 @@ class Embedded:
 class Features(nn.Module):
     """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment. sparse_items: see `Items`.
 
-    knows_times: whether the log tells when things happened. Where it tells only their order, steps are what was in them, and a question
-    starts from the latest of them, as in SASRec, instead of from the customer's rhythm.
+    Where a log tells only in which order things happened, steps are what was in them, and a question starts from the latest of them, as in
+    SASRec, instead of from the customer's rhythm.
     """
 
     def __init__(
@@ -52,10 +52,9 @@ class Features(nn.Module):
         dropout: float,
         facts: Facts,
         sparse_items: bool = False,
-        knows_times: bool = True,
     ) -> None:
         super().__init__()
-        self.numbers, self.knows_times = numbers, knows_times
+        self.numbers, self.knows_times = numbers, facts.knows_times
         self.embeddings = nn.ModuleDict(
             {
                 field: Items(facts.sizes[field], dim, sparse=sparse_items) if field == "item" else nn.Embedding(facts.sizes[field], dim)
@@ -70,12 +69,12 @@ class Features(nn.Module):
         with torch.no_grad():
             self.items.weight[torch.from_numpy(facts.new_items())] = 0.0  # known by what is said of them alone
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
-        if knows_times:
+        if self.knows_times:
             self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
         else:
             self.norm_step = nn.LayerNorm(dim)
         self.rhythm = Rhythm(events=rhythm_events, facts=facts)
-        if knows_times:
+        if self.knows_times:
             self.from_rhythm = nn.Sequential(nn.Linear(rhythm_size(facts), 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = Dropout(dropout)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from kernels import ragged
 from training.models.facts import Facts
 from training.objectives.objective import Context
-from training.objectives.repeat import NEVER, segment_logsumexp
+from training.objectives.repeat import NEVER, segment_logsumexp, steps_back
 from training.sequences.history import Log, customer_of_event, step_starts
 
 REACH, BACKWARDS, DAMPING, PRIOR = 20, 0.5, 0.2, 1.0
@@ -65,15 +65,13 @@ class Neighbours(nn.Module):
         """Every pair of a question and an event of the same customer, and how much of the answer is left to that event's item."""
         batch, grouping = context.batch, context.grouping
         question, event = ragged.pair_up(batch.question_offsets, batch.offsets)
-        step = grouping.step[event]
         is_past = batch.fields["timestamp"][event] <= batch.now[question]
-        latest = torch.full_like(batch.now, -1).scatter_reduce(0, question, torch.where(is_past, step, -1), "amax")
-        lag = latest[question] - step
+        lag = steps_back(context, question, event, is_past)
         support = self.support[batch.fields["item"][event]]
         counts = is_past & (lag < LAGS) & (support > 0)
         lag = lag.clamp(min=0, max=LAGS - 1)
         size = torch.zeros_like(grouping.time).index_add(0, grouping.step, torch.ones_like(grouping.step))
-        logit = self.lag_logits[lag] - size[step].to(support.dtype).log() + SUPPORT_SLOPE * support.log1p()
+        logit = self.lag_logits[lag] - size[grouping.step[event]].to(support.dtype).log() + SUPPORT_SLOPE * support.log1p()
         logit = torch.where(counts, logit, torch.full_like(logit, NEVER))
         rest = segment_logsumexp(logit, question, batch.now.shape[0])
         whole = torch.logaddexp(rest, self.favour.expand_as(rest))

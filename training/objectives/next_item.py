@@ -43,6 +43,7 @@ from training.settings import Chance, Count, Names, NotNegative, Positive, Share
 SHOWN_ITEMS = "shown_items"  # among the evidence: what each customer was recommended in the test window
 NEW = "new_items_"  # before a metric's name: of the items that training never saw
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of them: of a large catalogue only a few questions' at a time
+SELDOM = 0.02  # of what is taken is taken again: fewer are mistakes of the log, or exceptions, and cost more than they bring
 SCATTER = -7046029254386353131  # 2^64 divided by the golden ratio: multiplied by it, near numbers land far apart
 
 
@@ -58,7 +59,8 @@ class NextItem(Objective):
     projects: whether a matrix of its own turns what is known of a question into what is looked for. Without, as in SASRec, the latest item
     leads straight to its likes.
     neighbours: whether what others took near the customer's last items is blended in. leave_out_seen: whether an item that the customer
-    has had is out of question, as in most published comparisons.
+    has had is out of question, as in most published comparisons. Of it and of `repeat`, None is what the training window says: who takes
+    again what they had is copied from, and where that is seldom seen, what was had is left out.
     """
 
     headline, section, reads_rhythm = "ndcg@10", "ranking", False
@@ -72,7 +74,7 @@ class NextItem(Objective):
         *,
         events: Names,
         dim: Count,
-        repeat: bool,
+        repeat: bool | None,
         top_k: Count,
         every: Count,
         weight: NotNegative,
@@ -85,10 +87,11 @@ class NextItem(Objective):
         label_smoothing: Share = 0.0,
         projects: bool = True,
         neighbours: bool = False,
-        leave_out_seen: bool = False,
+        leave_out_seen: bool | None = False,
         facts: Facts,
     ) -> None:
         super().__init__()
+        repeat, leave_out_seen = _as_the_log_says(repeat, leave_out_seen, facts, events)
         check_loss(loss, negatives, repeat=repeat, label_smoothing=label_smoothing, leave_out_seen=leave_out_seen)
         self.weight, self.top_k, self.every = weight, top_k, every
         self.temperature, self.normalise, self.label_smoothing = temperature, normalise, label_smoothing
@@ -322,6 +325,15 @@ class NextItem(Objective):
         place = torch.searchsorted(wanted, offered).clamp(max=max(len(wanted) - 1, 0))
         hit = (wanted[place] == offered) if len(wanted) else torch.zeros_like(offered, dtype=torch.bool)
         return torch.zeros(len(items), device=share.device).index_add(0, place[hit], share[hit])
+
+
+def _as_the_log_says(repeat: bool | None, leave_out_seen: bool | None, facts: Facts, events: list[str]) -> tuple[bool, bool]:
+    """Both settings, what is None decided by whether customers take again what they had."""
+    if repeat is None:
+        repeat = facts.share_taken_again(events) > SELDOM
+    if leave_out_seen is None:
+        leave_out_seen = not repeat and facts.share_taken_again(events) <= SELDOM
+    return repeat, leave_out_seen
 
 
 def one_in(every: int, now: Tensor) -> Tensor:

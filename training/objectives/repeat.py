@@ -9,6 +9,7 @@ from training.models.facts import Facts
 from training.objectives.objective import Context
 
 AGE_KNOTS = 12  # log_days runs from 0 (now) to about 3 (a year): four knots a factor of 25 hours
+MICROSECONDS_PER_HOUR = clock.MICROSECONDS_PER_DAY // 24
 NEVER = -1e4  # a logit that adds nothing
 
 
@@ -16,7 +17,7 @@ class Repeat(nn.Module):
     """How strongly each past event suggests its item again: a curve over the logarithm of its age, piecewise linear.
 
     Its height at each knot is shared + the item's own + the event type's own + the customer's own. sparse: the gradient of the items' own
-    holds only those in the batch.
+    holds only those in the batch. Where a log tells no times, an event is as many hours old as steps came after it.
     """
 
     can_be_copied: Tensor
@@ -24,6 +25,7 @@ class Repeat(nn.Module):
     def __init__(self, dim: int, candidates: Tensor, facts: Facts, *, sparse: bool) -> None:
         super().__init__()
         self.register_buffer("can_be_copied", candidates, persistent=False)
+        self.knows_times = facts.knows_times
         knots = torch.arange(AGE_KNOTS + 1, dtype=torch.float32) / 4
         self.shared = nn.Parameter(-1.0 - 1.5 * knots)  # log of a power law: older counts less
         self.of_item = nn.Embedding(facts.sizes["item"], AGE_KNOTS + 1, sparse=sparse)
@@ -36,7 +38,11 @@ class Repeat(nn.Module):
         """Question, event and logit of every pair of the same customer; later events and items not for sale count for nothing."""
         batch = context.batch
         question, event = ragged.pair_up(batch.question_offsets, batch.offsets)
-        age = batch.now[question] - batch.fields["timestamp"][event]
+        is_past = batch.fields["timestamp"][event] <= batch.now[question]
+        if self.knows_times:
+            age = batch.now[question] - batch.fields["timestamp"][event]
+        else:
+            age = steps_back(context, question, event, is_past) * MICROSECONDS_PER_HOUR
         knot = (clock.log_days(age) * 4).clamp(max=AGE_KNOTS - 1)
         below = knot.floor()
         share = knot - below
@@ -49,8 +55,15 @@ class Repeat(nn.Module):
             return flat + by_question.flatten()[question * (AGE_KNOTS + 1) + index]
 
         logit = height(lower) * (1 - share) + height(lower + 1) * share
-        counts = (age >= 0) & self.can_be_copied[batch.fields["item"]][event]
+        counts = is_past & self.can_be_copied[batch.fields["item"]][event]
         return question, event, torch.where(counts, logit, torch.full_like(logit, NEVER))
+
+
+def steps_back(context: Context, question: Tensor, event: Tensor, is_past: Tensor) -> Tensor:
+    """How many steps each event lies behind the latest that its question knows, int64 [P]; below 0 where it lies after that."""
+    step = context.grouping.step[event]
+    latest = torch.full_like(context.batch.now, -1).scatter_reduce(0, question, torch.where(is_past, step, -1), "amax")
+    return latest[question] - step
 
 
 def segment_logsumexp(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:

@@ -18,10 +18,17 @@ from training.sequences.moments import Moments
 from training.sequences.questions import Questions
 from training.sequences.split import Split, Window
 
+FEWEST_TOKENS = 128  # in smaller batches a step is all overhead
+
 
 def num_batches(size: int, size_of_batch: int) -> int:
     """Batches that so many customers, or tokens, make."""
     return -(-size // size_of_batch)
+
+
+def tokens_per_batch_of(log: Log, until: np.ndarray, *, max_events: int, batches_per_epoch: int) -> int:
+    """How many events make a batch where an epoch is to have about so many batches; at least as many as are worth one."""
+    return max(FEWEST_TOKENS, num_batches(int(np.minimum(count_until(log, until), max_events).sum()), batches_per_epoch))
 
 
 class TrainingBatches(Dataset[Batch]):
