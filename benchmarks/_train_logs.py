@@ -1,5 +1,6 @@
 """The logs on which training is compared, as lines `customer item item …`: all but the last two items of each line are learned from."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -7,13 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks._peers import ROOT
+from benchmarks._peers import ROOT, console
 from training.files import replacing_file
 from training.sequences.store import SequenceStore
 
 LOGS = ROOT / "outputs" / "benchmark_logs"
 FEWEST = 3  # items of a customer who is asked: one to read, one to validate, one to test
-ML_100K, ML_1M_SIZED = "ml_100k", "ml_1m_sized"
+ML_100K, ML_1M_SIZED, BEAUTY = "ml_100k", "ml_1m_sized", "beauty"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,20 @@ class TrainLog:
         return sum(self.lengths) - len(self.lengths)
 
 
-def packaged(name: str) -> Path:
-    """MovieLens-100k, or a simulated log as large as MovieLens-1M, as lines; made on demand."""
+def at_hand(name: str) -> Path | None:
+    """The lines of MovieLens-100k or of a simulated log as large as MovieLens-1M, made on demand; of Beauty where somebody brought them."""
+    if name != BEAUTY:
+        return _packaged(name)
+    lines = Path(os.environ.get("REVISIT_DATA", ROOT.parent / "shared" / "data")) / "amazon_beauty" / "Beauty.txt"
+    if not lines.is_file():
+        console.print(
+            f"{BEAUTY} is left out: expected {lines}; put the folder's parent into REVISIT_DATA, or name a file of such lines by --lines"
+        )
+        return None
+    return lines
+
+
+def _packaged(name: str) -> Path:
     lines = LOGS / f"{name}.txt"
     if not lines.is_file():
         store = LOGS / f"{name}_store"
@@ -42,7 +55,7 @@ def packaged(name: str) -> Path:
     return lines
 
 
-def prepared(lines: Path, *, max_length: int, out: Path) -> TrainLog:
+def prepared(lines: Path, *, max_length: int, out: Path, name: str) -> TrainLog:
     """What every contestant is given: the customers who can be asked, with their latest items, written to `out`.
 
     Nobody's history is longer than what a model reads and is asked about, so that an epoch is the same targets for everybody.
@@ -51,7 +64,7 @@ def prepared(lines: Path, *, max_length: int, out: Path) -> TrainLog:
     rows = [[row[0], *row[1:][-(max_length + 3) :]] for row in rows]
     out.write_text("".join(" ".join(row) + "\n" for row in rows))
     training = [row[1:-2] for row in rows]
-    return TrainLog(lines.stem, out, max_length, [len(items) for items in training], len({item for items in training for item in items}))
+    return TrainLog(name, out, max_length, [len(items) for items in training], len({item for items in training for item in items}))
 
 
 def _make_store(name: str, store: Path) -> None:

@@ -1,13 +1,13 @@
 """How fast does SASRec train, beside what people use instead, and how soon is it good?
 
     python -m benchmarks.train
-    python -m benchmarks.train --logs ml_100k --lines Beauty.txt --only revisit_sasrec torch_sasrec
+    python -m benchmarks.train --logs ml_100k beauty --only revisit_sasrec torch_sasrec
     python -m benchmarks.train --logs ml_100k --quality ml_100k=0.06
 
 The same histories, width, blocks, heads, batches, negatives, learning rate and threads for everybody: Revisit, RecTools and RePlay as their
 documentation has them trained, and a plain loop over padded batches (benchmarks/peers). They run in turns, each in a process and an
 environment of its own; the ratio within each turn counts, since a shared machine is never equally fast twice. An epoch is its training
-alone: neither start-up nor validation. Writes train.csv to --out.
+alone: neither start-up nor validation. Whose epoch takes minutes runs in the first turn alone. Writes train.csv to --out.
 """
 
 import argparse
@@ -27,12 +27,15 @@ from rich.table import Table
 
 from benchmarks._pairs import hardware, matmul_rate
 from benchmarks._peers import console, environment, run_peer
-from benchmarks._train_logs import ML_1M_SIZED, ML_100K, TrainLog, packaged, prepared
+from benchmarks._train_logs import BEAUTY, ML_1M_SIZED, ML_100K, TrainLog, at_hand, prepared
 
 OURS, RECTOOLS, REPLAY, PLAIN = "revisit_sasrec", "rectools_sasrec", "replay_sasrec", "torch_sasrec"
 CONTESTANTS = {OURS: "Revisit", RECTOOLS: "RecTools", REPLAY: "RePlay", PLAIN: "plain PyTorch"}
 LOSSES = {"sampled": "sampled_softmax", "full": "full_softmax"}
 MAX_LENGTH, MAX_LENGTH_OF_LINES = 200, 50
+LONG = 120.0  # seconds of an epoch, from which on a contestant runs in the first turn alone
+KNOWN = [ML_100K, BEAUTY, ML_1M_SIZED]
+QUALITY = {ML_100K: 0.03}
 SETTINGS = {"dim": 64, "num_blocks": 2, "num_heads": 2, "dropout": 0.2, "batch_size": 128, "learning_rate": 0.001, "num_negatives": 256}
 
 
@@ -70,7 +73,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Turn:
-    """seconds and peak memory (MB) of each contestant's epoch, and the rate of a matrix product beside them (operations a second)."""
+    """seconds and peak memory (MB) of an epoch of each contestant that ran; rate: operations a second of a matrix product beside them."""
 
     epochs: Mapping[str, tuple[float, float]]
     rate: float
@@ -80,10 +83,11 @@ def measure(log: TrainLog, contestants: Sequence[str], *, loss: str, turns: int,
     """All contestants in turns; one that can't be run ends the benchmark."""
     for name in contestants:
         environment(name)
-    taken = []
+    taken: list[Turn] = []
     for turn in range(turns):
         console.print(f"[dim]{log.name}, {loss}: turn {turn + 1} of {turns}[/dim]")
-        taken.append(Turn({name: _epoch(name, log, loss=loss, epochs=epochs, threads=threads) for name in contestants}, matmul_rate("cpu")))
+        still = [name for name in contestants if not (taken and taken[0].epochs[name][0] > LONG and name != OURS)]
+        taken.append(Turn({name: _epoch(name, log, loss=loss, epochs=epochs, threads=threads) for name in still}, matmul_rate("cpu")))
     return [_outcome(name, log, loss, taken) for name in contestants]
 
 
@@ -94,6 +98,7 @@ def _epoch(name: str, log: TrainLog, *, loss: str, epochs: int, threads: int) ->
 
 
 def _outcome(name: str, log: TrainLog, loss: str, turns: Sequence[Turn]) -> Outcome:
+    turns = [turn for turn in turns if name in turn.epochs]
     seconds = statistics.median(turn.epochs[name][0] for turn in turns)
     ratios = [turn.epochs[name][0] / turn.epochs[OURS][0] for turn in turns]
     share = statistics.median(operations(log, loss) / turn.epochs[name][0] / turn.rate for turn in turns)
@@ -166,8 +171,12 @@ def main() -> None:
     contestants = [name for name in CONTESTANTS if name in {OURS, *options.only}]
     outcomes, reached = [], []
     with tempfile.TemporaryDirectory() as folder:
-        logs = [prepared(packaged(name), max_length=MAX_LENGTH, out=Path(folder) / f"{name}.txt") for name in options.logs]
-        logs += [prepared(path, max_length=MAX_LENGTH_OF_LINES, out=Path(folder) / path.name) for path in options.lines]
+        found = {name: lines for name in options.logs if (lines := at_hand(name))} | {path.stem: path for path in options.lines}
+        longest = {ML_100K: MAX_LENGTH, ML_1M_SIZED: MAX_LENGTH}
+        logs = [
+            prepared(lines, max_length=longest.get(name, MAX_LENGTH_OF_LINES), out=Path(folder) / f"{name}.txt", name=name)
+            for name, lines in found.items()
+        ]
         for log in logs:
             for loss in options.losses:
                 measured = {"loss": loss, "turns": options.turns, "epochs": options.epochs, "threads": options.threads}
@@ -186,14 +195,16 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", nargs="*", choices=[ML_100K, ML_1M_SIZED], default=[ML_100K, ML_1M_SIZED], help="packaged logs (both)")
+    parser.add_argument("--logs", nargs="*", choices=KNOWN, default=KNOWN, help=f"known logs (all; {BEAUTY} where it is at hand)")
     parser.add_argument("--lines", type=Path, nargs="*", default=[], help="files of lines `customer item item …` beside them")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help=f"which contestants; {OURS} always runs")
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES), help="256 shared negatives, all items (both)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of a run; the first warms up where there are more (2)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quality", type=_goal, nargs="*", default=[], metavar="LOG=NDCG", help="time to that validation NDCG@10")
+    parser.add_argument(
+        "--quality", type=_goal, nargs="*", default=[*QUALITY.items()], metavar="LOG=NDCG", help="time to that validation NDCG@10"
+    )
     parser.add_argument("--most-epochs", type=int, default=30, help="after which nobody goes on to it (30)")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()

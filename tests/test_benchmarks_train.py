@@ -20,7 +20,7 @@ def write_lines(path: Path) -> Path:
 
 
 def test_histories_are_cut_to_what_a_model_reads(tmp_path: Path) -> None:
-    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=3, out=tmp_path / "cut.txt")
+    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=3, out=tmp_path / "cut.txt", name="circle")
     rows = [line.split() for line in log.lines.read_text().splitlines()]
     assert len(rows) == 40
     assert rows[4] == ["c4", "i6", "i7", "i8", "i9", "i10", "i11"]  # three to read, one more to ask about, two for the judges
@@ -44,7 +44,7 @@ def test_ndcg_of_one_wanted_item(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["revisit_sasrec", "torch_sasrec"])
 def test_contestants_that_need_nothing_else_learn_the_way_round(name: str, tmp_path: Path) -> None:
-    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=20, out=tmp_path / "cut.txt")
+    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=20, out=tmp_path / "cut.txt", name="circle")
     settings = {**SMALL, "max_length": 20, "loss": "sampled", "epochs": 40, "judged": True, "until": 0.5}
     printed, memory = run_peer(name, log.lines, json.dumps(settings))
     assert len(printed["seconds"]) == len(printed["valid"]) < 40
