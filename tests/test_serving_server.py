@@ -194,7 +194,7 @@ def test_the_pages_examples_run(server: TritonServer, tmp_path: Path, capsys: py
         if "silence" not in snippet:  # that is asked of another model, in test_serving_outcomes.py
             exec(snippet, {})
     assert "buys again within the horizon: " in capsys.readouterr().out
-    events, request = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    events, request, _ = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (tmp_path / "history.json").write_text(events)
     client_command.main(["--url", server.http_url, "--events", str(tmp_path / "history.json"), "--now", "2017-12-01"])
     assert len(json.loads(capsys.readouterr().out)["items"]) == TOP_K
@@ -258,12 +258,12 @@ def url(server: TritonServer, protocol: str) -> str:
     return server.http_url if protocol == "http" else server.grpc_url
 
 
-def statistics(server: TritonServer) -> dict[str, int]:
+def statistics(server: TritonServer, model: str = "toy") -> dict[str, int]:
     """Triton's own count of requests answered and of batches run, once it stands still: Triton counts after it has answered."""
     connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
     counts: dict[str, int] = {}
     while True:
-        entry = connection.get_inference_statistics("toy", as_json=True)["model_stats"][0]
+        entry = connection.get_inference_statistics(model, as_json=True)["model_stats"][0]
         earlier, counts = counts, {"inferences": int(entry.get("inference_count", 0)), "executions": int(entry.get("execution_count", 0))}
         if counts == earlier:
             connection.close()
