@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_serving import NOW, random_events, server_environment_or_skip, write_toy_artifact
+from helpers_serving import NOW, random_events, server_environment_or_skip, statistics, write_toy_artifact
 from helpers_serving_outcomes import TERMS, outcomes_of, past, write_outcomes_artifact
-from test_serving_server import statistics
 
 from serving.client import Answer, Client
 from serving.contract import Contract, read_contract
