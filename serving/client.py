@@ -25,7 +25,9 @@ from tritonclient.utils import InferenceServerException
 
 from serving.cli import command
 from serving.errors import RequestError, ServerError
+from serving.horizons import OPEN_HORIZONS
 from serving.moments import Moment, microseconds
+from serving.silence import silence_within
 from serving.spending import TOLD, Spend, spend_within
 
 Events = Mapping[str, Sequence[Any] | np.ndarray] | Sequence[Mapping[str, Any]]
@@ -86,15 +88,10 @@ class Answer:
 
         Between two of them the model's hazard is constant, so that this is its own answer, not an approximation.
         """
-        told = np.atleast_1d(self["silence_probability"]).astype(np.float64)
-        known = np.array([0.0, *self.terms["silence_days"]])
-        if not 0 <= days <= known[-1]:
-            raise RequestError(f"expected from 0 to {known[-1]:g} days, received {days:g}; ask about fewer")
-        logarithms = np.log(np.maximum(told, np.finfo(np.float32).tiny))
-        return float(np.exp(np.interp(days, known, [0.0, *logarithms])))
+        return silence_within(days, np.atleast_1d(self["silence_probability"]), self.terms["silence_days"])
 
     def value(self, days: float) -> Spend:
-        """What they spend in the next `days`, any number above 0: `expected`, from `low` to `high`, and the `zero_probability`.
+        """What they spend in the next `days`, above 0: `expected`, from `low` to `high`, `zero_probability`; for how many `purchases`.
 
         The model's own answer for as many days, whatever `terms["value_horizon_days"]`: purchases are counted at a rate that falls.
         """
@@ -145,20 +142,39 @@ class Client:
         ]
         self._outputs = [_Output(entry["name"], int(entry["dims"][0])) for entry in config["output"]]
         self._terms = {name: json.loads(value["string_value"]) for name, value in config.get("parameters", {}).items()}
+        self._open_horizons = self._terms.pop(OPEN_HORIZONS, [])
 
-    def ask(self, events: Events, now: Moment, *, top_k: int | None = None) -> Answer:
+    def ask(
+        self,
+        events: Events,
+        now: Moment,
+        *,
+        top_k: int | None = None,
+        return_horizon_days: float | None = None,
+        value_horizon_days: float | None = None,
+    ) -> Answer:
         """What does the model say of this customer at the moment `now`?
 
         events: {field: values} or a list of events, in any order; none at all is a customer without history. A time without a zone
-        is UTC. top_k: how many items to keep of those the model gives, if it does. Raises RequestError or ServerError.
+        is UTC. top_k: how many items to keep of those the model gives, if it does. The horizons: instead of the model's own, for the
+        outputs `return_probability`, and `value` and what belongs to it. Raises RequestError or ServerError.
         """
-        return self._ask(self._connection, events, now, top_k)
+        horizons = self._horizons(return_horizon_days=return_horizon_days, value_horizon_days=value_horizon_days)
+        return self._ask(self._connection, events, now, top_k, horizons)
 
-    def ask_many(self, requests: Iterable[tuple[Events, Moment]], *, top_k: int | None = None) -> list[Answer]:
+    def ask_many(
+        self,
+        requests: Iterable[tuple[Events, Moment]],
+        *,
+        top_k: int | None = None,
+        return_horizon_days: float | None = None,
+        value_horizon_days: float | None = None,
+    ) -> list[Answer]:
         """Answers in the order of the requests, `num_connections` of them in flight, so that the server can batch them.
 
-        Raises the first error.
+        The rest is as in `ask`, for all of them. Raises the first error.
         """
+        horizons = self._horizons(return_horizon_days=return_horizon_days, value_horizon_days=value_horizon_days)
         own = threading.local()
         connections: list[Any] = []
 
@@ -167,7 +183,7 @@ class Client:
             connections.append(own.connection)
 
         def ask(request: tuple[Events, Moment]) -> Answer:
-            return self._ask(own.connection, *request, top_k)
+            return self._ask(own.connection, *request, top_k, horizons)
 
         try:
             with ThreadPoolExecutor(self._num_connections, initializer=open_connection) as threads:
@@ -207,14 +223,26 @@ class Client:
     def _as_json(self, call: Any, *arguments: str) -> Any:
         return call(*arguments) if self._triton is tritonclient.http else call(*arguments, as_json=True, client_timeout=self._timeout_s)
 
-    def _ask(self, connection: Any, events: Events, now: Moment, top_k: int | None) -> Answer:
+    def _horizons(self, **asked: float | None) -> dict[str, float]:
+        """Those that are asked for. Whether they can be answered the server says, unless it would not read them."""
+        horizons = {name: float(days) for name, days in asked.items() if days is not None}
+        if horizons and not self._open_horizons:
+            remedy = "ask another, or export the run and generate its repository again"
+            raise RequestError(f"expected a model that is asked for horizons, received {', '.join(horizons)} for {self.model}; {remedy}")
+        return horizons
+
+    def _ask(self, connection: Any, events: Events, now: Moment, top_k: int | None, horizons: Mapping[str, float]) -> Answer:
         inputs = self._inputs(events, now)
-        options = {} if self._triton is tritonclient.http else {"client_timeout": self._timeout_s}
+        options: dict[str, Any] = {} if self._triton is tritonclient.http else {"client_timeout": self._timeout_s}
+        if horizons:
+            options["parameters"] = dict(horizons)
         with self._translated_errors():
             result = connection.infer(self.model, inputs, **options)
         answers = {output.name: result.as_numpy(output.name)[0] for output in self._outputs}
         kept = {name: values[:top_k] if name in _RANKED else values for name, values in answers.items()}
-        return Answer({output.name: _plain(kept[output.name], alone=output.size == 1) for output in self._outputs}, self._terms)
+        return Answer(
+            {output.name: _plain(kept[output.name], alone=output.size == 1) for output in self._outputs}, {**self._terms, **horizons}
+        )
 
     def _inputs(self, events: Events, now: Moment) -> list[Any]:
         columns = dict(events) if isinstance(events, Mapping) else as_columns(events)

@@ -19,33 +19,39 @@ from serving.errors import RequestError
 
 TOLD = ("value", "value_purchases", "value_evenness", "value_amount_shape", "value_rate_days")  # the outputs that it follows from
 LEAST_NUMBER = 1e-9  # of purchases, as in training
+MOST_DAYS = 1e6  # beyond all that can be meant; amounts stay within float32
+_LEAST, _LARGEST = 1e-38, 3e38  # float32's: what a model rounds to nothing or to infinity still has an answer
 
 
 @dataclass(frozen=True)
 class Spend:
-    """expected: as price times quantity in the log; between low and high lies a share of `value_interval`, as much below as above."""
+    """expected: as price times quantity in the log; between low and high lies a share of `value_interval`, as much below as above.
+
+    purchases: how many are expected, N.
+    """
 
     expected: float
     low: float
     high: float
     zero_probability: float
+    purchases: float
 
 
 def spend_within(days: float, told: Mapping[str, Any], terms: Mapping[str, Any]) -> Spend:
-    """Within the next `days`, any number above 0. told: the outputs TOLD, one number each; terms: what the model's contract says they mean.
+    """Within the next `days`, above 0, at most MOST_DAYS. told: the outputs TOLD, one number each; terms: the contract's.
 
     Raises RequestError for another number of days.
     """
-    if not 0 < days < math.inf:
-        raise RequestError(f"expected a number of days above 0, received {days:g}; ask about some of the future")
-    value, purchases, evenness, amount_shape, rate_days = (float(told[name]) for name in TOLD)
+    if not 0 < days <= MOST_DAYS:
+        raise RequestError(f"expected a number of days above 0, at most {MOST_DAYS:g}, received {days:g}; ask about some of the future")
+    value, purchases, evenness, amount_shape, rate_days = (min(max(float(told[name]), _LEAST), _LARGEST) for name in TOLD)
     fall, share = terms["value_rate_fall"], terms["value_interval"]
     longer = _days_that_count(days, rate_days, fall) / _days_that_count(terms["value_horizon_days"], rate_days, fall)
     number = max(purchases * longer, LEAST_NUMBER)
     mean, log_zero = value / purchases * number, -evenness * math.log1p(number / evenness)
     spread = 1 + (1 + 1 / amount_shape) / number + 1 / evenness
     low, high = (_quantile(at, mean, spread, log_zero) for at in ((1 - share) / 2, (1 + share) / 2))
-    return Spend(mean, low, high, math.exp(log_zero))
+    return Spend(mean, low, high, math.exp(log_zero), number)
 
 
 def _days_that_count(days: float, rate_days: float, fall: float) -> float:

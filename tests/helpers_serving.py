@@ -5,6 +5,7 @@ import json
 import math
 import random
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tritonclient.grpc
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import InstallationError
 from serving.installation import find_installation
+from serving.server import TritonServer
 
 DAY = 86_400_000_000
 NOW = 17_500 * DAY  # a day in 2017
@@ -228,6 +231,19 @@ def golden_cases() -> list[dict[str, Any]]:
         "short": random_events(5, seed=3),
     }
     return [{"name": name, "now": NOW, "events": events, "answer": expected_answer(events, NOW)} for name, events in questions.items()]
+
+
+def statistics(server: TritonServer, model: str = "toy") -> dict[str, int]:
+    """Triton's own count of requests answered and of batches run, once it stands still: Triton counts after it has answered."""
+    connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
+    counts: dict[str, int] = {}
+    while True:
+        entry = connection.get_inference_statistics(model, as_json=True)["model_stats"][0]
+        earlier, counts = counts, {"inferences": int(entry.get("inference_count", 0)), "executions": int(entry.get("execution_count", 0))}
+        if counts == earlier:
+            connection.close()
+            return counts
+        sleep(0.1)
 
 
 def processes_about(mark: str | Path) -> list[str]:

@@ -9,19 +9,26 @@ import onnx
 from helpers_serving import FIELDS, MAX_EVENTS, NOW, random_events, write_contract, write_toy_artifact
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.spending import spend_within
+
 SILENCE_DAYS = [7.0, 28.0]
 RATES = np.array([[0.05, 0.45]], dtype=np.float32)  # of an event more, over each of silence_days
 WORTH = 10_000 / 3
 SPENDING = {"value_evenness": 0.75, "value_amount_shape": 2.5, "value_rate_days": 100.0}  # of everybody
+BOUNDS = ("value_low", "value_high", "value_zero_probability")  # follow from the number of events, too
 OUTPUTS: list[dict[str, Any]] = [
+    {"name": "return_probability", "dtype": "float32", "shape": ["batch"], "unit": "probability"},
     {"name": "silence_probability", "dtype": "float32", "shape": ["batch", 2], "unit": "probability, at each of silence_days"},
     {"name": "value", "dtype": "float32", "shape": ["batch"], "unit": "as price times quantity in the log"},
+    *({"name": name, "dtype": "float32", "shape": ["batch"], "unit": ""} for name in BOUNDS),
     {"name": "value_purchases", "dtype": "float32", "shape": ["batch"], "unit": "purchases"},
     *({"name": name, "dtype": "float32", "shape": ["batch"], "unit": ""} for name in SPENDING),
     {"name": "num_events", "dtype": "int64", "shape": ["batch"], "unit": "events"},
     {"name": "by_event_id", "dtype": "int64", "shape": ["batch"], "unit": "id", "vocabulary": "event"},
 ]
-TERMS = {"silence_days": SILENCE_DAYS, "value_horizon_days": 28.0, "value_interval": 0.8, "value_rate_fall": 0.6}
+TERMS = {
+    "return_horizon_days": 28.0, "silence_days": SILENCE_DAYS, "value_horizon_days": 28.0, "value_interval": 0.8, "value_rate_fall": 0.6,
+}  # fmt: skip
 
 
 def write_outcomes_artifact(path: Path, *, cases: list[dict[str, Any]] | None = None) -> Path:
@@ -36,8 +43,12 @@ def write_outcomes_artifact(path: Path, *, cases: list[dict[str, Any]] | None = 
 def outcomes_of(num_events: int) -> dict[str, Any]:
     """What it must answer, by plain Python."""
     silence = np.exp(-RATES[0].astype(np.float64) * num_events)
-    spending = {"value": WORTH * num_events, "value_purchases": float(num_events), **SPENDING}
-    return {"silence_probability": silence.tolist(), **spending, "num_events": num_events, "by_event": "purchase"}
+    told = {"value": WORTH * num_events, "value_purchases": float(num_events), **SPENDING}
+    spend = spend_within(28.0, told, TERMS)
+    bounds = dict(zip(BOUNDS, (spend.low, spend.high, spend.zero_probability), strict=True))
+    spending = {"value": told.pop("value"), **bounds, **told}
+    return_probability = {"return_probability": float(1 - silence[1])}
+    return {**return_probability, "silence_probability": silence.tolist(), **spending, "num_events": num_events, "by_event": "purchase"}
 
 
 def outcome_cases() -> list[dict[str, Any]]:
@@ -57,6 +68,8 @@ def _graph() -> onnx.ModelProto:
     constants: dict[str, Any] = {"first": [0], "second": [1], "last": [-1], "end": [2**31 - 1], "column": [1], "rates": -RATES}
     constants |= {"worth": np.float32(WORTH), "zero": np.int64(0), "purchase": np.int64(3)}
     constants |= {f"{name} of all": np.float32(number) for name, number in SPENDING.items()}
+    constants |= {f"{name} by events": np.float32([outcomes_of(number)[name] for number in range(MAX_EVENTS + 1)]) for name in BOUNDS}
+    constants |= {"one": np.float32(1), "to its end": [1], "flat": [-1]}
     nodes = [
         node("Slice", ["offsets", "first", "last"], ["begins"]),
         node("Slice", ["offsets", "second", "end"], ["ends"]),
@@ -65,7 +78,11 @@ def _graph() -> onnx.ModelProto:
         node("Unsqueeze", ["counts", "column"], ["counts_B1"]),
         node("Mul", ["counts_B1", "rates"], ["log_silence"]),
         node("Exp", ["log_silence"], ["silence_probability"]),
+        node("Slice", ["silence_probability", "to its end", "end", "column"], ["silent to its end"]),
+        node("Reshape", ["silent to its end", "flat"], ["silent"]),
+        node("Sub", ["one", "silent"], ["return_probability"]),
         node("Mul", ["counts", "worth"], ["value"]),
+        *(node("Gather", [f"{name} by events", "num_events"], [name]) for name in BOUNDS),
         node("Identity", ["counts"], ["value_purchases"]),
         node("Mul", ["num_events", "zero"], ["nothing"]),
         node("Cast", ["nothing"], ["no_number"], to=TensorProto.FLOAT),

@@ -83,6 +83,7 @@ def test_online_retail_s_cancellations_are_returns(tmp_path: Path) -> None:
         ("2011-07-01T11:00:00.000000", "purchase", 6.0, "536365"),
         ("2011-07-01T11:00:00.000000", "return", 2.0, "C536379"),
     ]
+    assert set(decoded(store, "channel", "region")) == {("United Kingdom", "United Kingdom")}
     assert store.meta["reasons"] == {"missing customer": 1, "negative quantity": 1, "unknown event": 1}
 
 

@@ -66,7 +66,9 @@ def test_spend_within_any_number_of_days_is_what_torch_says_of_them(parts: Parts
     received = predictor.answer([predictor.encoder.history(events, int(now[0])) for events in requests])
     answers = [Answer({name: values[row] for name, values in received.items()}, contract.terms) for row in everybody]
     own = [astuple(answer.value(contract.terms["value_horizon_days"])) for answer in answers]
-    outputs = [[answer[name] for name in ("value", "value_low", "value_high", "value_zero_probability")] for answer in answers]
+    outputs = [
+        [answer[name] for name in ("value", "value_low", "value_high", "value_zero_probability", "value_purchases")] for answer in answers
+    ]
     np.testing.assert_allclose(own, outputs, rtol=TOLERANCE)
     value = parts.model.objectives["value"]
     assert isinstance(value, Value)
@@ -74,7 +76,7 @@ def test_spend_within_any_number_of_days_is_what_torch_says_of_them(parts: Parts
         with torch.inference_mode():
             context = parts.model.represent(parts.questions.ask(everybody, now, np.ones_like(everybody)))
             spending = value._over(context, torch.full_like(context.representation[:, :1], days))
-            expected = torch.stack([spending.mean, *spending.interval(value.interval), spending.zero], 1).numpy()
+            expected = torch.stack([spending.mean, *spending.interval(value.interval), spending.zero, spending.number], 1).numpy()
         np.testing.assert_allclose([astuple(answer.value(days)) for answer in answers], expected, rtol=1e-3, atol=TOLERANCE)
 
 

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_serving import MAX_EVENTS, NOW, random_events, server_environment_or_skip, write_toy_artifact
-from helpers_serving_outcomes import SILENCE_DAYS, SPENDING, TERMS, outcome_cases, outcomes_of, past, write_outcomes_artifact
+from helpers_serving_outcomes import (
+    BOUNDS,
+    OUTPUTS,
+    SILENCE_DAYS,
+    SPENDING,
+    TERMS,
+    outcome_cases,
+    outcomes_of,
+    past,
+    write_outcomes_artifact,
+)
 
 from serving.client import Answer, Client, as_document
 from serving.contract import read_contract
@@ -23,7 +33,7 @@ from serving.server import TritonServer
 def test_every_output_is_answered_by_its_name(tmp_path: Path) -> None:
     predictor = Predictor(read_contract(write_outcomes_artifact(tmp_path / "artifact")))
     answers = predictor.answer([predictor.encoder.history(past(random_events(number, seed=number)), NOW) for number in (0, 3, 20)])
-    assert list(answers) == ["silence_probability", "value", "value_purchases", *SPENDING, "num_events", "by_event"]
+    assert list(answers) == [output["name"].removesuffix("_id") for output in OUTPUTS]
     assert answers["num_events"].tolist() == [0, 3, MAX_EVENTS]
     assert answers["by_event"].tolist() == [b"purchase"] * 3
     np.testing.assert_allclose(
@@ -36,8 +46,9 @@ def test_a_repository_declares_every_output_and_what_it_means(tmp_path: Path) ->
     config = (model / "config.pbtxt").read_text()
     declared = re.findall(r'name: "(\w+)" data_type: (\w+) dims: \[ (\d+) \]', config.partition("output [")[2])
     assert declared == [
+        ("return_probability", "TYPE_FP32", "1"),
         ("silence_probability", "TYPE_FP32", "2"),
-        *((name, "TYPE_FP32", "1") for name in ("value", "value_purchases", *SPENDING)),
+        *((name, "TYPE_FP32", "1") for name in ("value", *BOUNDS, "value_purchases", *SPENDING)),
         ("num_events", "TYPE_INT64", "1"),
         ("by_event", "TYPE_STRING", "1"),
     ]
@@ -103,7 +114,9 @@ def test_a_caller_receives_everything_by_name(tmp_path: Path, protocol: str, cap
     assert answer["silence_probability"].tolist() == pytest.approx(expected["silence_probability"])
     assert answer.terms == TERMS
     assert json.loads(json.dumps(as_document(answer))).keys() == expected.keys()
-    with pytest.raises(RequestError, match="expected a model that answers item, received one that answers silence_probability, value"):
+    with pytest.raises(
+        RequestError, match="expected a model that answers item, received one that answers return_probability, silence_prob"
+    ):
         _ = answer.items
 
 

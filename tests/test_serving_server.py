@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from helpers_serving import DAY, NOW, TOP_K, expected_answer, processes_about, random_events, server_environment_or_skip, write_toy_artifact
+from helpers_serving import (
+    DAY,
+    NOW,
+    TOP_K,
+    expected_answer,
+    processes_about,
+    random_events,
+    server_environment_or_skip,
+    statistics,
+    write_toy_artifact,
+)
 from tritonclient.utils import InferenceServerException
 
 from serving import client as client_command
@@ -194,7 +203,7 @@ def test_the_pages_examples_run(server: TritonServer, tmp_path: Path, capsys: py
         if "silence" not in snippet:  # that is asked of another model, in test_serving_outcomes.py
             exec(snippet, {})
     assert "buys again within the horizon: " in capsys.readouterr().out
-    events, request = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    events, request, _ = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (tmp_path / "history.json").write_text(events)
     client_command.main(["--url", server.http_url, "--events", str(tmp_path / "history.json"), "--now", "2017-12-01"])
     assert len(json.loads(capsys.readouterr().out)["items"]) == TOP_K
@@ -256,19 +265,6 @@ def test_a_model_that_does_not_load_ends_with_its_reason_and_nothing_left(tmp_pa
 
 def url(server: TritonServer, protocol: str) -> str:
     return server.http_url if protocol == "http" else server.grpc_url
-
-
-def statistics(server: TritonServer) -> dict[str, int]:
-    """Triton's own count of requests answered and of batches run, once it stands still: Triton counts after it has answered."""
-    connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
-    counts: dict[str, int] = {}
-    while True:
-        entry = connection.get_inference_statistics("toy", as_json=True)["model_stats"][0]
-        earlier, counts = counts, {"inferences": int(entry.get("inference_count", 0)), "executions": int(entry.get("execution_count", 0))}
-        if counts == earlier:
-            connection.close()
-            return counts
-        time.sleep(0.1)
 
 
 def regions_of(process_id: int) -> list[Path]:

@@ -203,6 +203,9 @@ def test_complete_journey(tmp_path: Path) -> None:
     within[store.offsets[1:-1] - 1] = True
     assert within.all()
     assert np.nanmin(store.columns["price"]) == 0
+    ages = [store.columns["age"][start:end] for start, end in zip(store.offsets, store.offsets[1:], strict=False)]
+    assert {len(set(age.tolist())) for age in ages} == {1}  # all events of a household say its age, or none does
+    assert sum(int(age[0] > 0) for age in ages) == 801
     shutil.rmtree(tmp_path / "store")
 
 

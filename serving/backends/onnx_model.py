@@ -19,6 +19,7 @@ from serving.contract import Contract, read_contract  # noqa: E402
 from serving.encode import History  # noqa: E402
 from serving.errors import RequestError  # noqa: E402
 from serving.golden import prove  # noqa: E402
+from serving.horizons import at_horizons, read_horizons  # noqa: E402
 from serving.predictor import Answers, Predictor, num_cores  # noqa: E402
 
 
@@ -43,17 +44,26 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the batch; the responses stand in the order of the requests."""
         responses: list[Any] = [None] * len(requests)
-        histories: dict[int, History] = {}
+        asked: dict[int, tuple[History, dict[str, float]]] = {}
         for position, request in enumerate(requests):
             try:
-                histories[position] = self._predictor.encoder.history(*read_request(request, self._contract))
+                horizons = read_horizons(parameters_of(request), self._contract)
+                asked[position] = self._predictor.encoder.history(*read_request(request, self._contract)), horizons
             except RequestError as error:
                 responses[position] = pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        if histories:
-            answers = self._predictor.answer(list(histories.values()))
-            for row, position in enumerate(histories):
-                responses[position] = response(answers, row)
+        if asked:
+            answers = self._predictor.answer([history for history, _ in asked.values()])
+            for row, (position, (_, horizons)) in enumerate(asked.items()):
+                responses[position] = response(at_horizons(horizons, answer_of(answers, row), self._contract.terms))
         return responses
+
+
+def parameters_of(request: Any) -> dict[str, Any]:
+    """What the request carries beside its inputs."""
+    try:
+        return json.loads(request.parameters())
+    except ValueError as error:  # one of bytes that are no UTF-8, which Triton's HTTP endpoint lets pass
+        raise RequestError(f"expected the request's parameters as UTF-8, received others ({error}); send text") from error
 
 
 def read_request(request: Any, contract: Contract) -> tuple[dict[str, np.ndarray], Any]:
@@ -64,9 +74,14 @@ def read_request(request: Any, contract: Contract) -> tuple[dict[str, np.ndarray
     return events, now[0]
 
 
-def response(answers: Answers, row: int) -> Any:
-    """One caller's share of the answers: [1, K] each."""
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values[row : row + 1].reshape(1, -1)) for name, values in answers.items()])
+def answer_of(answers: Answers, row: int) -> Answers:
+    """One caller's share of the answers: [K] each."""
+    return {name: values[row : row + 1].reshape(-1) for name, values in answers.items()}
+
+
+def response(answer: Answers) -> Any:
+    """The answer as Triton takes it: [1, K] each."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values[None]) for name, values in answer.items()])
 
 
 def _one_row(name: str, array: np.ndarray) -> np.ndarray:

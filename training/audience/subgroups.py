@@ -12,12 +12,14 @@ from training.evaluation.panels import Chapter, Panel, Table, between, number, p
 from training.evaluation.verdict import MODEL, contestant_name
 from training.sequences.history import History, customer_of_event
 from training.sequences.split import DAY
+from training.sequences.vocabulary import MISSING, NUM_RESERVED
 
 # bands by their upper bounds
 BASKETS = {"none": 0, "one": 1, "2 or 3": 3, "4 to 7": 7, "8 or more": np.inf}
 TENURE_DAYS = {"up to a month": 30, "a month to a quarter": 91, "a quarter to a year": 365, "over a year": np.inf}
 DISCOUNT_SHARE = {"none": 0, "up to a quarter": 0.25, "a quarter to half": 0.5, "over half": 1}
 MOST_VALUES = 6
+OTHER, NOT_SAID = "other", "not said"
 FEWEST = 20  # of those who did and of those who did not: below, a figure says nothing
 RESAMPLES = 200
 BESIDE = ("rfm", "boosted_trees")  # baselines shown beside the model
@@ -48,7 +50,7 @@ def groups_of(scene: Scene) -> Groups:
     """{by what: {group: bool [n]}} of the drawn customers at the test moment, those that hold anybody."""
     past = scene.activity.steps.where(scene.activity.steps.timestamp <= scene.now)
     tenure = (scene.now - scene.activity.first_seen) / DAY
-    by = {field: _by_value(scene, field) for field in WHO if field in scene.log.columns}
+    by = _by_fields(scene)
     by["purchases so far"] = bands(past.total(), BASKETS)
     by["known for"] = bands(tenure, TENURE_DAYS)
     share = scene.discount_share(scene.now)
@@ -158,23 +160,47 @@ def _worst(told: Mapping[str, Mapping[str, dict]], everybody: dict) -> str:
     )
 
 
-def _by_value(scene: Scene, field: str) -> dict[str, np.ndarray]:
-    """By the value of a category field that a customer's events have most often, the largest groups first, the others together.
+def _by_fields(scene: Scene) -> Groups:
+    """By each field that says what kind of customer somebody is; of two that part them alike the first."""
+    by: Groups = {}
+    for field in WHO:
+        groups = _by_value(scene, field) if field in scene.log.columns else {}
+        if not any(_alike(groups, others) for others in by.values()):
+            by[field] = groups
+    return by
 
-    No groups where the largest do not hold half of the customers: by one of hundreds of shops nobody is told apart.
+
+def _alike(groups: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bool:
+    return groups.keys() == others.keys() and all(np.array_equal(groups[name], others[name]) for name in groups)
+
+
+def _by_value(scene: Scene, field: str) -> dict[str, np.ndarray]:
+    """By the value that a customer's events have most often: the largest groups first, the others together, who has none by themselves.
+
+    No groups where the largest do not hold half of those who have one: by one of hundreds of shops nobody is told apart.
     """
-    past = History.at(scene.log, scene.now)
-    value, keys = past.columns[field].astype(np.int64), scene.parts.store.vocabularies[field].keys
-    pair, count = np.unique(customer_of_event(past.offsets) * len(keys) + value, return_counts=True)
-    order = np.lexsort((-count, pair // len(keys)))
-    owner, first = np.unique(pair[order] // len(keys), return_index=True)
-    usual = np.zeros(len(scene.drawn), dtype=np.int64)
-    usual[owner] = pair[order][first] % len(keys)
-    largest = np.argsort(-np.bincount(usual, minlength=len(keys)), kind="stable")[:MOST_VALUES]
-    if 2 * np.isin(usual, largest).sum() < len(usual):
+    usual, keys = _usual(scene, field), scene.parts.store.vocabularies[field].keys
+    said = usual != MISSING
+    sizes = np.bincount(usual, minlength=len(keys))
+    sizes[:NUM_RESERVED] = 0
+    largest = np.argsort(-sizes, kind="stable")[: min(MOST_VALUES, np.count_nonzero(sizes))]
+    if 2 * sizes[largest].sum() < said.sum():
         return {}
-    groups = {keys[place] or "not known": usual == place for place in largest.tolist()}
-    return {**groups, "other": ~np.isin(usual, largest)}
+    groups = {keys[place]: usual == place for place in largest.tolist()}
+    return {**groups, OTHER: said & ~np.isin(usual, largest) | groups.get(OTHER, False), NOT_SAID: ~said}
+
+
+def _usual(scene: Scene, field: str) -> np.ndarray:
+    """The id that most of a customer's events have which say one; MISSING where none does: [n]."""
+    past = History.at(scene.log, scene.now)
+    value, num_ids = past.columns[field].astype(np.int64), scene.parts.store.vocabularies[field].size
+    owner = customer_of_event(past.offsets)
+    pair, count = np.unique(owner[value != MISSING] * num_ids + value[value != MISSING], return_counts=True)
+    order = np.lexsort((-count, pair // num_ids))
+    known, first = np.unique(pair[order] // num_ids, return_index=True)
+    usual = np.full(len(scene.drawn), MISSING, dtype=np.int64)
+    usual[known] = pair[order][first] % num_ids
+    return usual
 
 
 def bands(values: np.ndarray, upper: Mapping[str, float]) -> dict[str, np.ndarray]:
