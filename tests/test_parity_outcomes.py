@@ -11,10 +11,13 @@ from helpers_training import composed
 from serving.client import Answer
 from serving.contract import Contract, read_contract
 from serving.golden import prove
+from serving.horizons import at_horizons, read_horizons
 from serving.predictor import Predictor
 from training.build import Parts
 from training.export import export, load_run
 from training.golden import edge_cases
+from training.objectives.dormancy import Dormancy
+from training.objectives.hazard import survival
 from training.objectives.value import Value
 from training.sequences.history import take
 from training.showcase import raw_events
@@ -78,6 +81,27 @@ def test_spend_within_any_number_of_days_is_what_torch_says_of_them(parts: Parts
             spending = value._over(context, torch.full_like(context.representation[:, :1], days))
             expected = torch.stack([spending.mean, *spending.interval(value.interval), spending.zero, spending.number], 1).numpy()
         np.testing.assert_allclose([astuple(answer.value(days)) for answer in answers], expected, rtol=1e-3, atol=TOLERANCE)
+
+
+def test_a_requests_own_horizons_are_answered_as_torch_would(parts: Parts, contract: Contract, predictor: Predictor) -> None:
+    everybody, now = np.arange(parts.store.num_customers), np.full(parts.store.num_customers, parts.store.columns["timestamp"].max())
+    requests = [raw_events(parts, take(parts.store, np.array([position]))) for position in everybody]
+    answers = predictor.answer([predictor.encoder.history(events, int(now[0])) for events in requests])
+    horizons = read_horizons({"return_horizon_days": 0.4 * contract.terms["return_horizon_days"], "value_horizon_days": 90}, contract)
+    received = [at_horizons(horizons, {name: np.atleast_1d(of[row]) for name, of in answers.items()}, contract.terms) for row in everybody]
+    dormancy, value = parts.model.objectives["dormancy"], parts.model.objectives["value"]
+    assert isinstance(dormancy, Dormancy)
+    assert isinstance(value, Value)
+    with torch.inference_mode():
+        context = parts.model.represent(parts.questions.ask(everybody, now, np.ones_like(everybody)))
+        days = torch.ones_like(context.representation[:, 0])
+        silence = survival(dormancy._log_hazard(context), horizons["return_horizon_days"] * days, dormancy.edges)
+        spending = value._over(context, 90 * days[:, None])
+    expected = {"return_probability": 1 - silence, "value": spending.mean, "value_zero_probability": spending.zero}
+    for name, values in expected.items():
+        np.testing.assert_allclose([answer[name].item() for answer in received], values, rtol=1e-3, atol=TOLERANCE, err_msg=name)
+        assert values.std() > 0
+        assert np.abs(answers[name] - values.numpy()).max() > 0.01  # nobody mistakes it for the model's own horizon
 
 
 def test_the_edge_cases_have_outcomes(parts: Parts, predictor: Predictor) -> None:
