@@ -17,9 +17,12 @@ class Asked(nn.Module):
 
     headline = "good"
 
-    def __init__(self, *, summed: float, count: int, weight: float, quality: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, *, summed: float, count: int, weight: float, quality: dict[str, float] | None = None, chosen_by_loss: bool = False
+    ) -> None:
         super().__init__()
         self.summed, self.count, self.weight, self.quality = summed, count, weight, quality or {}
+        self.chosen_by_loss = chosen_by_loss
         self.drawn: list[float] = []
 
     def loss(self, _context: object, _labels: object) -> tuple[Tensor, Tensor]:
@@ -126,14 +129,26 @@ def test_a_checkpoint_is_judged_by_the_mean_of_the_headlines() -> None:
     )
 
 
-def test_what_cannot_be_judged_has_no_say() -> None:
-    judged, other = (Asked(summed=1.0, count=1, weight=1.0, quality={"good": quality}) for quality in (0.4, 0.8))
+@pytest.mark.parametrize(("summed", "count", "quality"), [(6.0, 3, (0.8 - 2.0) / 2), (0.0, 0, 0.8)], ids=["asked", "nobody asked"])
+def test_outcomes_choose_the_checkpoint_by_their_loss(summed: float, count: int, quality: float) -> None:
+    outcome = Asked(summed=summed, count=count, weight=3.0, quality={"good": 0.4}, chosen_by_loss=True)
+    module, logged = module_of(first=outcome, second=Asked(summed=1.0, count=2, weight=1.0, quality={"good": 0.8}))
+    module.on_validation_epoch_start()
+    module.validation_step(BATCH, 0)
+    module.on_validation_epoch_end()
+    assert (logged["validation/first_good"], logged["validation/quality"]) == pytest.approx((0.4, quality))
+
+
+@pytest.mark.parametrize(("chosen_by_loss", "quality"), [(False, 0.4), (True, -1.0)])
+def test_what_cannot_be_judged_has_no_say(chosen_by_loss: bool, quality: float) -> None:
+    judged = Asked(summed=1.0, count=1, weight=1.0, quality={"good": 0.4}, chosen_by_loss=chosen_by_loss)
+    other = Asked(summed=5.0, count=1, weight=1.0, quality={"good": 0.8}, chosen_by_loss=chosen_by_loss)
     module, logged = module_of(not_judged="other", judged=judged, other=other)
     module.on_validation_epoch_start()
     module.validation_step(SimpleNamespace(labels={"judged": None, "other": None}), 0)  # type: ignore[arg-type]
     module.on_validation_epoch_end()
     assert logged == pytest.approx(
-        {"validation/judged_loss": 1.0, "validation/judged_good": 0.4, "validation/other_loss": 1.0, "validation/quality": 0.4}
+        {"validation/judged_loss": 1.0, "validation/judged_good": 0.4, "validation/other_loss": 5.0, "validation/quality": quality}
     )
 
 

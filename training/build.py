@@ -14,15 +14,19 @@ from training.errors import ConfigError, DeviceError
 from training.fields import fields_read
 from training.models.facts import Facts
 from training.models.features import Features
+from training.models.grouping import group
 from training.models.model import SequenceModel
+from training.models.stairs import Stairs
 from training.module import SequenceModule
 from training.objectives.next_item import NextItem
 from training.objectives.objective import Objective
-from training.sequences.datamodule import SequenceData, tokens_per_batch_of
+from training.sequences.datamodule import SequenceData, TrainingBatches, num_batches, tokens_per_batch_of
 from training.sequences.history import Log
 from training.sequences.questions import Questions
 from training.sequences.split import Split, at_target_times, make_split
 from training.sequences.store import SequenceStore
+
+LOOKED_AT, AT_ONCE = 512, 32  # customers, by whom it is seen how numbers of the rhythm lie
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,13 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
         tokens_per_batch=_tokens_per_batch(config, store, train_until),
         seed=config.seed,
     )
-    batches = len(data.training_batches(epoch=0, rank=0, num_ranks=1))
+    batches = data.training_batches(epoch=0, rank=0, num_ranks=1)
+    _place_stairs(model, batches)
     module = SequenceModule(
         model,
         judged_by=[name for name, objective in objectives.items() if not objective.why_not_judged(split)],
         **_plain(config.optimiser),
-        total_steps=batches * config.trainer.max_epochs,
+        total_steps=len(batches) * config.trainer.max_epochs,
         seed=config.seed,
     )
     return Parts(store, split, facts, model, questions, data, module)
@@ -95,6 +100,19 @@ def _tokens_per_batch(config: DictConfig, log: Log, until: np.ndarray) -> int | 
     if tokens and batches:
         raise ConfigError(f"expected tokens_per_batch or batches_per_epoch, received both, {tokens} and {batches}; set one of them to null")
     return tokens_per_batch_of(log, until, max_events=config.max_events, batches_per_epoch=batches) if batches else tokens
+
+
+def _place_stairs(model: SequenceModel, batches: TrainingBatches) -> None:
+    """By the rhythm of some customers at moments of the first epoch: evenly chosen, a few at once, since histories may be long."""
+    stairs = [module for module in model.modules() if isinstance(module, Stairs)]
+    if not stairs:
+        return
+    chosen = batches.customers[np.linspace(0, len(batches.customers) - 1, min(len(batches.customers), LOOKED_AT)).astype(np.int64)]
+    with torch.no_grad():
+        asked = [batches.of(few) for few in np.array_split(chosen, num_batches(len(chosen), AT_ONCE))]
+        seen = torch.cat([model.features.rhythm(batch, group(batch)) for batch in asked])
+    for one in stairs:
+        one.fit(seen)
 
 
 def _kinds_of_targets(objectives: Mapping[str, Objective]) -> np.ndarray:

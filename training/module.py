@@ -77,24 +77,25 @@ class SequenceModule(pl.LightningModule):
             self._evidence[name].append({"loss": loss, **objective.judge(context, batch.labels[name])})
 
     def on_validation_epoch_end(self) -> None:
-        """Log every figure, and `validation/quality`: the mean of the objectives' headline metrics, by which checkpoints are chosen.
-
-        Not the loss: that of a large catalogue is ruled by the items that nobody could have guessed.
-        """
-        headlines = []
+        """Log every figure, and `validation/quality`, by which checkpoints are chosen: the mean of what each objective is chosen by."""
+        qualities = []
         for name, objective in self.model.objectives.items():
             evidence = joined(self._evidence[name])
             summed, count = evidence.pop("loss").sum(0)
-            quality = objective.summarise(evidence) if name in self.judged_by else {}
-            quality = {metric: value for metric, value in quality.items() if not np.isnan(value)}
-            headlines += [quality[objective.headline]] if objective.headline in quality else []
+            is_judged = name in self.judged_by
+            figures = objective.summarise(evidence) if is_judged else {}
+            figures = {metric: value for metric, value in figures.items() if not np.isnan(value)}
             # infinite where an answer can't be recommended, an item that training never saw for example: no figure then
             loss = {"loss": summed / max(count, 1)} if np.isfinite(summed) else {}
-            for metric, value in {**loss, **quality}.items():
+            if objective.chosen_by_loss:
+                qualities += [-value for value in loss.values() if is_judged and count]
+            else:
+                qualities += [figures[objective.headline]] if objective.headline in figures else []
+            for metric, value in {**loss, **figures}.items():
                 self._log(f"validation/{name}_{metric}", float(value), prog_bar=metric == objective.headline)
-        if not headlines:
+        if not qualities:
             raise ConfigError("expected something to predict in the validation window, found nothing; set data.split to fit the log")
-        self._log("validation/quality", float(np.mean(headlines)))
+        self._log("validation/quality", float(np.mean(qualities)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = AdamWByRow(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)

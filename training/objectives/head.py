@@ -1,4 +1,4 @@
-"""What reads a question for an outcome: the representation and, beside it, the customer's rhythm as it is.
+"""What reads a question for an outcome: the representation and, beside it, the customer's rhythm, number by number.
 
 What a table of recency, frequency and money would know need not pass through an encoder that other objectives pull at too.
 """
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from training.models.dropout import Dropout
 from training.models.facts import Facts
 from training.models.rhythm import rhythm_size
+from training.models.stairs import NUM_STAIRS, Stairs
 from training.objectives.objective import Context
 
 
@@ -17,7 +18,8 @@ class Head(nn.Module):
 
     def __init__(self, size: int, *, facts: Facts, dim: int, dropout: float) -> None:
         super().__init__()
-        self.from_rhythm = nn.Sequential(nn.Linear(rhythm_size(facts), dim), nn.GELU(), Dropout(dropout))
+        told = rhythm_size(facts)
+        self.from_rhythm = nn.Sequential(Stairs(told), nn.Linear(told * NUM_STAIRS, dim), nn.GELU(), Dropout(dropout))
         self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), Dropout(dropout), nn.Linear(dim, size))
 
     def start_at(self, *values: float) -> "Head":

@@ -64,6 +64,7 @@ class NextItem(Objective):
     """
 
     headline, section, reads_rhythm = "ndcg@10", "ranking", False
+    chosen_by_loss = False  # that of a large catalogue is ruled by the items that nobody could have guessed
     candidate_bias: Tensor
     learned_bias: Tensor
     counts: Tensor

@@ -73,13 +73,15 @@ class Objective(nn.Module, abc.ABC):
     """One kind of question.
 
     weight: its share of the total loss. headline: the metric by which it is judged, more is better. section: its name in summary.json,
-    where that is not its name in the config. sees_a_sample: it learns from a few items of the catalogue at a time. reads_rhythm: it looks
-    at what RFM knows of a question, beside the representation. reads: fields of events that it looks at itself.
+    where that is not its name in the config. chosen_by_loss: validation chooses the epoch by its loss, not by its headline: the likelihood
+    of an outcome hears of order and of calibration alike. sees_a_sample: it learns from a few items of the catalogue at a time.
+    reads_rhythm: it looks at what RFM knows of a question, beside the representation. reads: fields of events that it looks at itself.
     """
 
     weight: float
     headline: str
     section: str = ""
+    chosen_by_loss: bool = True
     sees_a_sample: bool = False
     reads_rhythm: bool = True
     reads: Sequence[str] = ()
