@@ -27,15 +27,15 @@ TERMS = {"value_horizon_days": 28.0, "value_interval": 0.8, "value_rate_fall": 0
 
 def value_and_context(*, fall: float, interval: float = 0.8) -> tuple[Value, Context]:
     """An objective that says something else of everybody; some buy for sure, some hardly."""
-    model = small_model(LOG)
     torch.manual_seed(0)
+    model = small_model(LOG)
     facts = facts_of(LOG, START + 30 * DAY)
     wide = {"dim": 8, "dropout": 0.0, "weight": 1.0}
     value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, prior=1.0, facts=facts, **wide)
     value.requires_grad_(False).eval()
     value.head.layers[-1].weight.normal_()
     value.falling.shared[0] = math.log(fall)
-    value.rate.shift.fill_(1.0)
+    value.rate.shift.fill_(1.7)
     value.evenness.shared.copy_(torch.tensor([-0.2, 0.1]))
     return value, model.requires_grad_(False).eval().represent(questions_of(LOG, model).ask(*one_each(LOG, START + 40 * DAY)))
 

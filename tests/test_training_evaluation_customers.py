@@ -67,7 +67,7 @@ def test_a_refit_answers_and_the_chosen_checkpoint_is_kept(run: Path) -> None:
     best, refit = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "refit"))
     assert best["epoch"] == refit["epoch"]
     assert best["state_dict"].keys() == refit["state_dict"].keys()
-    scale, weight = (f"model.objectives.dormancy.{name}" for name in ("calibration.scale", "head.from_rhythm.0.weight"))
+    scale, weight = (f"model.objectives.dormancy.{name}" for name in ("calibration.scale", "head.from_rhythm.1.weight"))
     assert best["state_dict"][scale] == refit["state_dict"][scale] == 1  # neither: one is judged by nobody, one has seen all windows
     assert not torch.equal(best["state_dict"][weight], refit["state_dict"][weight])
 
