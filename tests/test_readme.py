@@ -130,7 +130,7 @@ def test_every_link_and_file_is_there(page: Path) -> None:
     links = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
     shown = {f"conf/{name}" for name in shown_configs(text)}
     paths = {path for path in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if (ROOT / path.partition("/")[0]).exists()} - shown
-    made = {path for path in paths if path.startswith(("runs/", "stores/"))}
+    made = {path for path in paths if path.startswith(("outputs/", "runs/", "stores/"))}
     assert [link for link in sorted(links) if not (page.parent / link).exists()] == []
     assert [path for path in sorted(paths - made) if not (ROOT / path).exists()] == []
 
