@@ -53,6 +53,23 @@ def test_contestants_that_need_nothing_else_learn_the_way_round(name: str, tmp_p
     assert memory > 50
 
 
+def test_who_takes_long_runs_in_the_first_turn_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(train, "environment", lambda name: Path(sys.executable))
+    monkeypatch.setattr(train, "matmul_rate", lambda device: 1e9)
+    took = {train.OURS: 2.0, train.RECTOOLS: train.LONG + 1, train.PLAIN: 6.0}
+    ran = []
+
+    def pretend(name: str, *_: object, **__: object) -> tuple[float, float]:
+        ran.append(name)
+        return took[name], 500.0
+
+    monkeypatch.setattr(train, "_epoch", pretend)
+    log = _train_logs.TrainLog("log", tmp_path, 10, [3, 5], 1000)
+    outcomes = train.measure(log, list(took), loss="sampled", turns=3, epochs=1, threads=1)
+    assert [ran.count(name) for name in took] == [3, 1, 3]
+    assert [outcome.ratio for outcome in outcomes] == [1, (train.LONG + 1) / 2, 3]
+
+
 def test_a_table_a_file_and_one_line_of_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(train, "environment", lambda name: Path(sys.executable))
     monkeypatch.setattr(train, "matmul_rate", lambda device: 1e9)
