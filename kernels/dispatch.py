@@ -1,7 +1,8 @@
 """Which path of an operator runs. It is decided here and nowhere else.
 
     reference   plain torch: the specification, and what an exported graph holds
-    blocked     the tuned CPU path
+    blocked     the tuned CPU path, plain torch
+    compiled    C, where the machine has a compiler and the numbers are of a type that it treats
     fused       Triton language or CUDA, on a GPU (or in Triton's interpreter, when TRITON_INTERPRET=1 is set)
 
 An operator that has a path keeps it in a file of that name in its folder.
@@ -20,7 +21,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-PATHS = ("reference", "blocked", "fused")
+PATHS = ("reference", "blocked", "compiled", "fused")
 
 log = logging.getLogger(__name__)
 _wanted: ContextVar[str | None] = ContextVar("wanted", default=None)
@@ -42,7 +43,7 @@ def choose(operator: str, tensor: Tensor) -> str:
     """The path on which `operator` (a folder of `kernels`) treats `tensor`. An exported graph always holds the reference."""
     if torch.compiler.is_exporting():
         return "reference"
-    return _choose(operator, tensor.device.type)
+    return _choose(operator, tensor.device.type, tensor.dtype)
 
 
 def load(operator: str, path: str) -> ModuleType:
@@ -51,26 +52,33 @@ def load(operator: str, path: str) -> ModuleType:
 
 
 @torch.compiler.assume_constant_result  # torch.compile takes the answer of the moment: neither files nor context variables can be traced
-def _choose(operator: str, device: str) -> str:
+def _choose(operator: str, device: str, dtype: torch.dtype) -> str:
     wanted = _wanted.get()
-    path = _by_default(operator, device) if wanted is None else _checked(operator, wanted, device)
+    path = _by_default(operator, device, dtype) if wanted is None else _checked(operator, wanted, device, dtype)
     _say(operator, path, device)
     return path
 
 
-def _by_default(operator: str, device: str) -> str:
-    preferred = ("fused", "reference") if device == "cuda" else ("blocked", "reference")
-    return next(path for path in preferred if _has(operator, path))
+def _by_default(operator: str, device: str, dtype: torch.dtype) -> str:
+    preferred = ("fused", "reference") if device == "cuda" else ("compiled", "blocked", "reference")
+    return next(path for path in preferred if _has(operator, path) and (path != "compiled" or _suits(operator, dtype)))
 
 
-def _checked(operator: str, path: str, device: str) -> str:
+def _checked(operator: str, path: str, device: str, dtype: torch.dtype) -> str:
     if not _has(operator, path):
         raise ValueError(f"{operator} has no {path} path here: it has {', '.join(p for p in PATHS if _has(operator, p))}")
     if path == "fused" and device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"{operator}: the fused path needs CUDA tensors, received a CPU tensor; move it, or choose blocked or reference")
-    if path == "blocked" and device == "cuda":
-        raise ValueError(f"{operator}: the blocked path is for the CPU, received a CUDA tensor; choose fused or reference")
+    if path in ("blocked", "compiled") and device == "cuda":
+        raise ValueError(f"{operator}: the {path} path is for the CPU, received a CUDA tensor; choose fused or reference")
+    if path == "compiled" and not _suits(operator, dtype):
+        raise ValueError(f"{operator}: the compiled path needs float32 and a C compiler (CC names one), received {dtype}; choose blocked")
     return path
+
+
+def _suits(operator: str, dtype: torch.dtype) -> bool:
+    """Whether the compiled path of an operator can be built here, for numbers of that type."""
+    return bool(load(operator, "compiled").suits(dtype))
 
 
 @cache

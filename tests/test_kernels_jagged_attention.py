@@ -240,7 +240,7 @@ def test_questions_do_not_see_each_other(attention: Attention) -> None:
 
 
 def test_the_tuned_path_is_taken_on_the_cpu(operator: str) -> None:
-    assert dispatch.choose(operator, torch.zeros(1)) == "blocked"
+    assert dispatch.choose(operator, torch.zeros(1, dtype=torch.float64)) == "blocked"
 
 
 def test_twice_is_the_same_to_the_last_bit(attention: Attention) -> None:
@@ -259,7 +259,7 @@ def test_opcheck(operator: str, gaps: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
-def test_torch_compile(attention: Attention) -> None:
+def test_torch_compile(operator: str, attention: Attention) -> None:
     rows = rows_of([3, 0, 5], dtype=torch.float32)
 
     def of_leaves(*leaves: Tensor) -> Tensor:
@@ -269,7 +269,8 @@ def test_torch_compile(attention: Attention) -> None:
     torch.use_deterministic_algorithms(False)  # which is not known to every operator of the compiler
     out = torch.compile(of_leaves, backend="aot_eager", fullgraph=True)(*leaves)
     compiled = [out.detach(), *torch.autograd.grad(out, leaves, torch.ones_like(out))]
-    assert_same_results(compiled, results(attention, rows, "blocked", grad=torch.ones_like(rows.q)), rtol=0, atol=0)
+    path = dispatch.choose(operator, rows.q)
+    assert_same_results(compiled, results(attention, rows, path, grad=torch.ones_like(rows.q)), rtol=0, atol=0)
 
 
 def test_shapes_are_known_without_data(attention: Attention) -> None:
@@ -323,7 +324,7 @@ def test_what_does_not_fit_is_refused(attention: Attention, case: str) -> None:
 
 
 def test_a_path_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of reference, blocked, fused; received 'fast'"), dispatch.using("fast"):
+    with pytest.raises(ValueError, match="expected one of reference, blocked, compiled, fused; received 'fast'"), dispatch.using("fast"):
         softmax_attention(rows_of([3]))
 
 

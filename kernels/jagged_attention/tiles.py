@@ -6,13 +6,14 @@ every tile's queries and keys are views. Padding is a row's last token once more
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kernels import ragged
+from kernels.jagged_attention.latest import Latest
 
 TILE = 1 << 18  # logits: a MiB of float32
 BLOCK = 128  # queries of a row
@@ -136,37 +137,12 @@ class Layout:
         return like.new_empty(self.num_heads * max(sizes, default=0))
 
 
-@dataclass(frozen=True)
-class _Remembered:
-    """A layout, and what it was made of. As long as that is held, nothing else can stand where it stands in memory."""
-
-    tensors: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-    layout: Layout
-
-    def is_of(self, *tensors: Tensor, num_heads: int) -> bool:
-        """Never, where torch doesn't count what is changed in place."""
-        if any(tensor.is_inference() for tensor in tensors):
-            return False
-        same = all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(self.tensors, tensors, strict=True))
-        return same and self.versions == _versions(tensors) and self.layout.num_heads == num_heads
-
-
-_latest: _Remembered | None = None
+_layouts = Latest(Layout)
 
 
 def layout_of(offsets: Tensor, sees: Tensor, moment: Tensor, num_heads: int) -> Layout:
-    """The layout of a batch: of the same tensors as last time the same, since every block asks for it twice, forth and back."""
-    global _latest
-    tensors = offsets, sees, moment
-    remembered = _latest
-    if remembered is None or not remembered.is_of(*tensors, num_heads=num_heads):
-        remembered = _latest = _Remembered(tensors, _versions(tensors), Layout(*tensors, num_heads))
-    return remembered.layout
-
-
-def _versions(tensors: Iterable[Tensor]) -> tuple[int, ...]:
-    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
+    """The layout of a batch: of the same tensors as last time the same."""
+    return _layouts.of(offsets, sees, moment, settings=(num_heads,))
 
 
 def share_of_padding(offsets: Tensor, num_heads: int) -> float:

@@ -1,0 +1,313 @@
+/* Attention over ragged rows in float32, a row and head at a time: keys, values and logits never leave a core's own cache.
+
+   Blocks of BLOCK queries meet the keys up to the last that one of them sees. Vectors are those of the compiler (GCC's and Clang's vector
+   extension), so that the same lines become AVX-512, AVX2 or NEON. Logits are to base 2.
+
+   Rows are dealt to GROUPS in a fixed way, and what the tables learn is added up group by group: the same bits from run to run, on however
+   many threads. L: tokens of a row; D: numbers of a head; both are padded to whole vectors in the scratch (Lp, Dp). */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LANES 16
+#define BLOCK 16  /* queries */
+#define HEIGHT 8  /* rows of a product that are kept in registers */
+#define VANISHING (-126.0f) /* 2^x below is no normal number: taken as 0 */
+#define ROUND(n) (((n) + LANES - 1) / LANES * LANES)
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+
+typedef struct {
+    int64_t heads, dim, num_rows, longest, num_groups, num_threads;
+    const int64_t *offsets, *order, *sees; /* order: rows that are not empty, the longest first */
+    const float *q, *k, *v;
+    int64_t q_step, k_step, v_step; /* numbers from one token to the next; heads stand side by side */
+    const float *by_distance; /* [heads, longest + 1]: the bias at distance longest … 0, times log2 e */
+    const float *by_time;           /* [heads, num_knots], times log2 e; moment: of each token, in units of time; NULL: not known */
+    const int64_t *moment;
+    int64_t num_knots;
+    double per_unit; /* 1 / the unit of the time table */
+    float *out, *log_normaliser; /* [T, heads, dim], [T, heads], the latter to base e; read on the way back */
+    const float *grad;    /* [T, heads, dim] */
+    float *dq, *dk, *dv;  /* [T, heads, dim] */
+    double *d_distance, *d_time; /* [num_groups, heads, longest + 1] and [num_groups, heads, num_knots]: zeros at first */
+} Attention;
+
+typedef struct {
+    const Attention *a;
+    int64_t head, start, length, Lp, Dp;
+    float *keys_DL, *values_DL, *keys, *values, *queries, *pulled, *dk, *dv; /* [D, Lp] or [L, Dp] */
+    float *weights, *d_logits, *knots;                                        /* [BLOCK, Lp] */
+} Row;
+
+static inline vec load(const float *from) { vec x; memcpy(&x, from, sizeof x); return x; }
+static inline void store(float *to, vec x) { memcpy(to, &x, sizeof x); }
+static inline vec all(float x) { return x - (vec){0}; }
+static inline vec choose(ints is, vec yes, vec no) { return (vec)((is & (ints)yes) | (~is & (ints)no)); }
+
+/* 2^x for x of at most 127: the nearest whole number goes into the exponent, the rest through a polynomial. */
+static inline vec exp2_of(vec x) {
+    const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number */
+    vec whole = (x + magic) - magic, f = x - whole;
+    vec y = 1.5252734e-5f * f + 1.5403530e-4f;
+    y = y * f + 1.3333558e-3f, y = y * f + 9.6181291e-3f, y = y * f + 5.5504109e-2f;
+    y = y * f + 2.4022651e-1f, y = y * f + 6.9314718e-1f, y = y * f + 1.0f;
+    vec scaled = (vec)((ints)y + (__builtin_convertvector(whole, ints) << 23));
+    return choose(x >= VANISHING, scaled, choose(x != x, x, all(0)));
+}
+
+/* log2 of x ≥ 1, normal: the exponent, and of the rest m in [√½, √2) a series in (m − 1) / (m + 1). */
+static inline vec log2_of(vec x) {
+    ints bits = (ints)x, exponent = (bits - 0x3f3504f3) >> 23;
+    vec m = (vec)(bits - (exponent << 23)), s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+    vec y = s2 * 0.2222222f + 0.2857143f;
+    y = y * s2 + 0.4f, y = y * s2 + 0.6666667f, y = y * s2 + 2.0f;
+    return __builtin_convertvector(exponent, vec) + y * s * 1.44269504f;
+}
+
+/* Lanes are folded in halves: one after the other each would wait for the last. */
+static inline float sum_of(vec x) {
+    float lane[LANES];
+    store(lane, x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int n = 0; n < half; n++) lane[n] += lane[n + half];
+    return lane[0];
+}
+
+static inline float greatest_of(vec x) {
+    float lane[LANES];
+    store(lane, x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int n = 0; n < half; n++) lane[n] = lane[n] > lane[n + half] ? lane[n] : lane[n + half];
+    return lane[0];
+}
+
+/* `height` rows of c (+)= a · b: a[i, k] stands at a[i * rows_apart + k * columns_apart]; b [depth, n], c [height, n], n whole vectors. */
+static inline __attribute__((always_inline)) void strip(
+    int height, int width, int64_t depth, const float *a, int64_t rows_apart, int64_t columns_apart,
+    const float *b, int64_t ldb, float *c, int64_t ldc, int adds) {
+    vec sum[HEIGHT][4];
+    for (int i = 0; i < height; i++)
+        for (int n = 0; n < width; n++) sum[i][n] = adds ? load(c + i * ldc + n * LANES) : all(0);
+    for (int64_t k = 0; k < depth; k++) {
+        vec right[4];
+        for (int n = 0; n < width; n++) right[n] = load(b + k * ldb + n * LANES);
+        for (int i = 0; i < height; i++) {
+            vec left = all(a[i * rows_apart + k * columns_apart]);
+            for (int n = 0; n < width; n++) sum[i][n] += left * right[n];
+        }
+    }
+    for (int i = 0; i < height; i++)
+        for (int n = 0; n < width; n++) store(c + i * ldc + n * LANES, sum[i][n]);
+}
+
+static void product(
+    int64_t m, int64_t n, int64_t depth, const float *a, int64_t rows_apart, int64_t columns_apart,
+    const float *b, int64_t ldb, float *c, int64_t ldc, int adds) {
+    for (int64_t j = 0; j < n;) {
+        int wide = n - j >= 2 * LANES;
+        int64_t i = 0;
+#define STRIP(height, width) \
+    strip(height, width, depth, a + i * rows_apart, rows_apart, columns_apart, b + j, ldb, c + i * ldc + j, ldc, adds)
+        for (; i + HEIGHT <= m; i += HEIGHT) { if (wide) STRIP(HEIGHT, 2); else STRIP(HEIGHT, 1); }
+        for (; i + 4 <= m; i += 4) { if (wide) STRIP(4, 2); else STRIP(4, 1); }
+        for (; i < m; i++) { if (wide) STRIP(1, 2); else STRIP(1, 1); }
+#undef STRIP
+        j += wide ? 2 * LANES : LANES;
+    }
+}
+
+/* [L, D] of one head, times `scale`, to padded rows. */
+static void pack(const float *from, int64_t step, int64_t L, int64_t D, int64_t Dp, float scale, float *to) {
+    for (int64_t i = 0; i < L; i++)
+        for (int64_t d = 0; d < Dp; d++) to[i * Dp + d] = d < D ? from[i * step + d] * scale : 0.0f;
+}
+
+/* [L, Dp] to [D, Lp]. */
+static void turn(const float *from, int64_t L, int64_t D, int64_t Dp, int64_t Lp, float *to) {
+    for (int64_t d = 0; d < D; d++)
+        for (int64_t i = 0; i < Lp; i++) to[d * Lp + i] = i < L ? from[i * Dp + d] : 0.0f;
+}
+
+static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* How many keys the queries first … first + count may see, themselves among them. */
+static int64_t reach(const Row *r, int64_t first, int64_t count) {
+    int64_t most = first + count;
+    for (int64_t i = first; i < first + count; i++) most = larger(most, r->a->sees[r->start + i]);
+    return most;
+}
+
+/* Where on the time table each pair of query i and the keys stands: the knot and how far behind it, as one number. */
+static void times(const Row *r, int64_t i, int64_t num_keys, float *knots) {
+    const int64_t *moment = r->a->moment + r->start, own = moment[i];
+    const float per_unit = (float)r->a->per_unit, last = (float)(r->a->num_knots - 1);
+    for (int64_t j = 0; j < num_keys; j++) knots[j] = (float)(own - moment[j]);
+    for (int64_t j = 0; j < num_keys; j += LANES) {
+        vec gap = load(knots + j) * per_unit;
+        vec knot = log2_of(choose(gap > 0, gap, all(0)) + 1.0f);
+        store(knots + j, choose(knot < last, knot, all(last)));
+    }
+}
+
+static inline int32_t below(float knot, int64_t num_knots) {
+    int32_t whole = (int32_t)knot;
+    return whole < num_knots - 2 ? whole : (int32_t)num_knots - 2;
+}
+
+/* logits [count, Lp] of a block: products, biases, and −∞ for what is not seen. */
+static void logits_of(const Row *r, int64_t first, int64_t count, int64_t num_keys, float *logits) {
+    const Attention *a = r->a;
+    const int64_t padded = ROUND(num_keys);
+    const float *band = a->by_distance + r->head * (a->longest + 1);
+    product(count, padded, a->dim, r->queries + first * r->Dp, r->Dp, 1, r->keys_DL, r->Lp, logits, r->Lp, 0);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t own = first + i, sees = a->sees[r->start + own];
+        float *row = logits + i * r->Lp;
+        const float self = row[own] + band[a->longest];
+        const float *bias = band + a->longest - sees;
+        for (int64_t j = 0; j < sees; j++) row[j] += bias[j];
+        for (int64_t j = sees; j < padded; j++) row[j] = -INFINITY;
+        row[own] = own < sees ? row[own] : self;
+        if (a->moment) {
+            const float *table = a->by_time + r->head * a->num_knots;
+            float *knots = r->knots + i * r->Lp;
+            times(r, own, larger(sees, own + 1), knots);
+            for (int64_t j = 0; j < sees; j++) {
+                const int32_t at = below(knots[j], a->num_knots);
+                row[j] += table[at] + (knots[j] - at) * (table[at + 1] - table[at]);
+            }
+            if (own >= sees) row[own] += table[0];
+        }
+    }
+}
+
+static void forward_row(Row *r) {
+    const Attention *a = r->a;
+    const int64_t L = r->length, D = a->dim, at = r->start * a->heads + r->head;
+    pack(a->q + r->start * a->q_step + r->head * D, a->q_step, L, D, r->Dp, (float)(M_LOG2E / sqrt((double)D)), r->queries);
+    pack(a->k + r->start * a->k_step + r->head * D, a->k_step, L, D, r->Dp, 1, r->keys);
+    pack(a->v + r->start * a->v_step + r->head * D, a->v_step, L, D, r->Dp, 1, r->values);
+    turn(r->keys, L, D, r->Dp, r->Lp, r->keys_DL);
+    for (int64_t first = 0; first < L; first += BLOCK) {
+        const int64_t count = L - first < BLOCK ? L - first : BLOCK, num_keys = reach(r, first, count), padded = ROUND(num_keys);
+        float share[BLOCK], *weights = r->weights;
+        logits_of(r, first, count, num_keys, weights);
+        for (int64_t i = 0; i < count; i++) {
+            float *row = weights + i * r->Lp;
+            vec most = load(row), total = all(0);
+            for (int64_t j = LANES; j < padded; j += LANES) { vec x = load(row + j); most = choose(x > most, x, most); }
+            const float greatest = greatest_of(most);
+            for (int64_t j = 0; j < padded; j += LANES) {
+                vec weight = exp2_of(load(row + j) - greatest);
+                total += weight;
+                store(row + j, weight);
+            }
+            const float sum = sum_of(total);
+            share[i] = 1 / sum;
+            a->log_normaliser[at + (first + i) * a->heads] = (greatest + log2f(sum)) * (float)M_LN2;
+        }
+        /* what was gathered stands where the queries stood: they are read no more */
+        float *gathered = r->queries + first * r->Dp;
+        product(count, r->Dp, num_keys, weights, r->Lp, 1, r->values, r->Dp, gathered, r->Dp, 0);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t d = 0; d < D; d++) a->out[(at + (first + i) * a->heads) * D + d] = gathered[i * r->Dp + d] * share[i];
+    }
+}
+
+static void learn_biases(const Row *r, int64_t first, int64_t count, double *d_distance, double *d_time) {
+    const Attention *a = r->a;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t own = first + i, sees = a->sees[r->start + own];
+        const float *row = r->d_logits + i * r->Lp, *knots = r->knots + i * r->Lp;
+        double *learned = d_distance + a->longest - sees;
+        for (int64_t j = 0; j < sees; j++) learned[j] += row[j];
+        if (own >= sees) d_distance[a->longest] += row[own];
+        if (!a->moment) continue;
+        for (int64_t j = 0; j < sees; j++) {
+            const int32_t at = below(knots[j], a->num_knots);
+            const float above = row[j] * (knots[j] - at);
+            d_time[at] += row[j] - above, d_time[at + 1] += above;
+        }
+        if (own >= sees) d_time[0] += row[own];
+    }
+}
+
+static void backward_row(Row *r, double *d_distance, double *d_time) {
+    const Attention *a = r->a;
+    const int64_t L = r->length, D = a->dim, Dp = r->Dp, Lp = r->Lp, at = r->start * a->heads + r->head, apart = a->heads * D;
+    const float root = (float)(1 / sqrt((double)D));
+    pack(a->q + r->start * a->q_step + r->head * D, a->q_step, L, D, Dp, (float)M_LOG2E * root, r->queries);
+    pack(a->k + r->start * a->k_step + r->head * D, a->k_step, L, D, Dp, 1, r->keys);
+    pack(a->v + r->start * a->v_step + r->head * D, a->v_step, L, D, Dp, 1, r->values);
+    pack(a->grad + at * D, apart, L, D, Dp, 1, r->pulled);
+    turn(r->keys, L, D, Dp, Lp, r->keys_DL);
+    turn(r->values, L, D, Dp, Lp, r->values_DL);
+    memset(r->dk, 0, 4 * L * Dp), memset(r->dv, 0, 4 * L * Dp);
+    for (int64_t first = 0; first < L; first += BLOCK) {
+        const int64_t count = L - first < BLOCK ? L - first : BLOCK, num_keys = reach(r, first, count), padded = ROUND(num_keys);
+        float mine[BLOCK * 4 * LANES];
+        logits_of(r, first, count, num_keys, r->weights);
+        product(count, padded, D, r->pulled + first * Dp, Dp, 1, r->values_DL, Lp, r->d_logits, Lp, 0);
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t token = at + (first + i) * a->heads;
+            const float normaliser = a->log_normaliser[token] * (float)M_LOG2E;
+            float mean = 0, *weights = r->weights + i * Lp, *d_logits = r->d_logits + i * Lp;
+            for (int64_t d = 0; d < D; d++) mean += a->grad[token * D + d] * a->out[token * D + d];
+            for (int64_t j = 0; j < padded; j += LANES) {
+                vec logit = load(weights + j), weight = exp2_of(logit - normaliser);
+                store(weights + j, weight);
+                store(d_logits + j, choose(logit == -INFINITY, all(0), weight * (load(d_logits + j) - mean)));
+            }
+        }
+        product(num_keys, Dp, count, r->weights, 1, Lp, r->pulled + first * Dp, Dp, r->dv, Dp, 1);
+        product(num_keys, Dp, count, r->d_logits, 1, Lp, r->queries + first * Dp, Dp, r->dk, Dp, 1);
+        for (int64_t d = 0; d < Dp; d += 4 * LANES) {
+            const int64_t width = Dp - d < 4 * LANES ? Dp - d : 4 * LANES;
+            product(count, width, num_keys, r->d_logits, Lp, 1, r->keys + d, Dp, mine, 4 * LANES, 0);
+            for (int64_t i = 0; i < count; i++)
+                for (int64_t c = 0; c < width && d + c < D; c++)
+                    a->dq[(at + (first + i) * a->heads) * D + d + c] = mine[i * 4 * LANES + c] * root;
+        }
+        learn_biases(r, first, count, d_distance, d_time);
+    }
+    for (int64_t i = 0; i < L; i++)
+        for (int64_t d = 0; d < D; d++) {
+            a->dk[(at + i * a->heads) * D + d] = r->dk[i * Dp + d] * (float)M_LN2;
+            a->dv[(at + i * a->heads) * D + d] = r->dv[i * Dp + d];
+        }
+}
+
+/* Every group's rows, one head after the other; 0, or 1 where there was no memory. */
+static int run(const Attention *a, int goes_back) {
+    const int64_t Lp = ROUND(a->longest), Dp = ROUND(a->dim);
+    const int64_t size = 2 * a->dim * Lp + 6 * a->longest * Dp + 3 * BLOCK * Lp;
+    int failed = 0;
+#pragma omp parallel num_threads(a->num_threads) reduction(| : failed)
+    {
+        float *scratch = malloc(sizeof(float) * size), *next = scratch;
+        failed = !scratch;
+        Row r = {.a = a, .Dp = Dp};
+        r.keys_DL = next, next += a->dim * Lp, r.values_DL = next, next += a->dim * Lp;
+        float **tall[] = {&r.keys, &r.values, &r.queries, &r.pulled, &r.dk, &r.dv}, **wide[] = {&r.weights, &r.d_logits, &r.knots};
+        for (int n = 0; n < 6; n++) *tall[n] = next, next += a->longest * Dp;
+        for (int n = 0; n < 3; n++) *wide[n] = next, next += BLOCK * Lp;
+#pragma omp for schedule(dynamic) collapse(2)
+        for (int64_t group = 0; group < a->num_groups; group++)
+            for (int64_t head = 0; head < a->heads; head++)
+                for (int64_t n = group; n < a->num_rows && scratch; n += a->num_groups) {
+                    const int64_t row = a->order[n], part = group * a->heads + head;
+                    r.head = head, r.start = a->offsets[row], r.length = a->offsets[row + 1] - r.start, r.Lp = ROUND(r.length);
+                    if (goes_back) backward_row(&r, a->d_distance + part * (a->longest + 1), a->d_time + part * a->num_knots);
+                    else forward_row(&r);
+                }
+        free(scratch);
+    }
+    return failed;
+}
+
+int attention_forward(const Attention *a) { return run(a, 0); }
+int attention_backward(const Attention *a) { return run(a, 1); }

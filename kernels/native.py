@@ -1,0 +1,55 @@
+"""C sources of `kernels`, built by this machine's own compiler the first time that an operator asks for one.
+
+A wheel would carry code for the oldest processor it may meet, and cost a toolchain; one file takes a second to build here, for the very
+processor that runs it. Where there is no compiler, operators take the path that needs none.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch  # noqa: F401  (its OpenMP runtime is loaded before ours is looked for: one pool of threads, not two)
+
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The built source, or None where this machine can't build it; the reason is logged once."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        log.info("%s is not built: no C compiler is found (CC names one)", source.name)
+        return None
+    try:
+        return ctypes.CDLL(str(_built(source, compiler)))
+    except subprocess.CalledProcessError as error:
+        log.warning("%s is not built: %s ended with %s\n%s", source.name, compiler, error.returncode, error.stderr)
+    except OSError as error:
+        log.warning("%s is not built: %s", source.name, error)
+    return None
+
+
+def _built(source: Path, compiler: str) -> Path:
+    """Built once for a source, compiler and processor: the name tells them, so that a home shared by machines serves all of them."""
+    target = subprocess.run([compiler, *FLAGS, "-E", "-dM", "-x", "c", os.devnull], capture_output=True, text=True, check=True).stdout
+    told = "\n".join([target, *FLAGS]).encode() + source.read_bytes()
+    built = _cache() / f"{source.parent.name}-{hashlib.sha256(told).hexdigest()[:16]}.so"
+    if not built.is_file():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=built.parent) as aside:
+            out = Path(aside) / built.name
+            subprocess.run([compiler, *FLAGS, "-o", out, source, "-lm"], capture_output=True, text=True, check=True)
+            out.replace(built)
+    return built
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "revisit"
