@@ -14,9 +14,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import torch  # noqa: F401  (its OpenMP runtime is loaded before ours is looked for: one pool of threads, not two)
+import torch  # whose OpenMP runtime is loaded before ours is looked for: one pool of threads, not two
 
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi", f"-I{Path(__file__).parent}")
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +31,27 @@ def library(source: Path) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(_built(source, compiler)))
     except subprocess.CalledProcessError as error:
-        log.warning("%s is not built: %s ended with %s\n%s", source.name, compiler, error.returncode, error.stderr)
+        log.warning("%s is not built: %s ended with %s\n%s", source.name, compiler, error.returncode, error.stderr.decode())
     except OSError as error:
         log.warning("%s is not built: %s", source.name, error)
     return None
 
 
+def threads(worth: float) -> int:
+    """How many of torch's threads a piece of work gets that would keep `worth` of them busy for longer than it takes to wake them."""
+    return max(1, min(torch.get_num_threads(), int(worth)))
+
+
 def _built(source: Path, compiler: str) -> Path:
     """Built once for a source, compiler and processor: the name tells them, so that a home shared by machines serves all of them."""
-    target = subprocess.run([compiler, *FLAGS, "-E", "-dM", "-x", "c", os.devnull], capture_output=True, text=True, check=True).stdout
-    told = "\n".join([target, *FLAGS]).encode() + source.read_bytes()
-    built = _cache() / f"{source.parent.name}-{hashlib.sha256(told).hexdigest()[:16]}.so"
+    whole = subprocess.run([compiler, *FLAGS, "-E", "-dD", "-P", source], capture_output=True, check=True).stdout
+    told = hashlib.sha256(" ".join(FLAGS).encode() + whole).hexdigest()  # the compiler's own definitions name it and its target
+    built = _cache() / f"{source.parent.name}-{told[:16]}.so"
     if not built.is_file():
         built.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=built.parent) as aside:
             out = Path(aside) / built.name
-            subprocess.run([compiler, *FLAGS, "-o", out, source, "-lm"], capture_output=True, text=True, check=True)
+            subprocess.run([compiler, *FLAGS, "-o", out, source, "-lm"], capture_output=True, check=True)
             out.replace(built)
     return built
 

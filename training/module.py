@@ -105,8 +105,9 @@ class SequenceModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        if gradient_clip_val and any(parameter.grad is not None and parameter.grad.is_sparse for parameter in self.parameters()):
-            clip_gradients(self.parameters(), max_norm=gradient_clip_val)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]  # self.parameters() walks all modules
+        if gradient_clip_val and any(parameter.grad is not None and parameter.grad.is_sparse for parameter in parameters):
+            clip_gradients(parameters, max_norm=gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm)
 

@@ -1,24 +1,14 @@
 /* Attention over ragged rows in float32, a row and head at a time: keys, values and logits never leave a core's own cache.
 
-   Blocks of BLOCK queries meet the keys up to the last that one of them sees. Vectors are those of the compiler (GCC's and Clang's vector
-   extension), so that the same lines become AVX-512, AVX2 or NEON. Logits are to base 2.
+   Blocks of BLOCK queries meet the keys up to the last that one of them sees. Logits are to base 2.
 
    Rows are dealt to GROUPS in a fixed way, and what the tables learn is added up group by group: the same bits from run to run, on however
    many threads. L: tokens of a row; D: numbers of a head; both are padded to whole vectors in the scratch (Lp, Dp). */
 
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "vectors.h"
 
-#define LANES 16
-#define BLOCK 16  /* queries */
-#define HEIGHT 8  /* rows of a product that are kept in registers */
-#define VANISHING (-126.0f) /* 2^x below is no normal number: taken as 0 */
+#define BLOCK 16 /* queries */
 #define ROUND(n) (((n) + LANES - 1) / LANES * LANES)
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 
 typedef struct {
     int64_t heads, dim, num_rows, longest, num_groups, num_threads;
@@ -42,83 +32,6 @@ typedef struct {
     float *keys_DL, *values_DL, *keys, *values, *queries, *pulled, *dk, *dv; /* [D, Lp] or [L, Dp] */
     float *weights, *d_logits, *knots;                                        /* [BLOCK, Lp] */
 } Row;
-
-static inline vec load(const float *from) { vec x; memcpy(&x, from, sizeof x); return x; }
-static inline void store(float *to, vec x) { memcpy(to, &x, sizeof x); }
-static inline vec all(float x) { return x - (vec){0}; }
-static inline vec choose(ints is, vec yes, vec no) { return (vec)((is & (ints)yes) | (~is & (ints)no)); }
-
-/* 2^x for x of at most 127: the nearest whole number goes into the exponent, the rest through a polynomial. */
-static inline vec exp2_of(vec x) {
-    const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number */
-    vec whole = (x + magic) - magic, f = x - whole;
-    vec y = 1.5252734e-5f * f + 1.5403530e-4f;
-    y = y * f + 1.3333558e-3f, y = y * f + 9.6181291e-3f, y = y * f + 5.5504109e-2f;
-    y = y * f + 2.4022651e-1f, y = y * f + 6.9314718e-1f, y = y * f + 1.0f;
-    vec scaled = (vec)((ints)y + (__builtin_convertvector(whole, ints) << 23));
-    return choose(x >= VANISHING, scaled, choose(x != x, x, all(0)));
-}
-
-/* log2 of x ≥ 1, normal: the exponent, and of the rest m in [√½, √2) a series in (m − 1) / (m + 1). */
-static inline vec log2_of(vec x) {
-    ints bits = (ints)x, exponent = (bits - 0x3f3504f3) >> 23;
-    vec m = (vec)(bits - (exponent << 23)), s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
-    vec y = s2 * 0.2222222f + 0.2857143f;
-    y = y * s2 + 0.4f, y = y * s2 + 0.6666667f, y = y * s2 + 2.0f;
-    return __builtin_convertvector(exponent, vec) + y * s * 1.44269504f;
-}
-
-/* Lanes are folded in halves: one after the other each would wait for the last. */
-static inline float sum_of(vec x) {
-    float lane[LANES];
-    store(lane, x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int n = 0; n < half; n++) lane[n] += lane[n + half];
-    return lane[0];
-}
-
-static inline float greatest_of(vec x) {
-    float lane[LANES];
-    store(lane, x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int n = 0; n < half; n++) lane[n] = lane[n] > lane[n + half] ? lane[n] : lane[n + half];
-    return lane[0];
-}
-
-/* `height` rows of c (+)= a · b: a[i, k] stands at a[i * rows_apart + k * columns_apart]; b [depth, n], c [height, n], n whole vectors. */
-static inline __attribute__((always_inline)) void strip(
-    int height, int width, int64_t depth, const float *a, int64_t rows_apart, int64_t columns_apart,
-    const float *b, int64_t ldb, float *c, int64_t ldc, int adds) {
-    vec sum[HEIGHT][4];
-    for (int i = 0; i < height; i++)
-        for (int n = 0; n < width; n++) sum[i][n] = adds ? load(c + i * ldc + n * LANES) : all(0);
-    for (int64_t k = 0; k < depth; k++) {
-        vec right[4];
-        for (int n = 0; n < width; n++) right[n] = load(b + k * ldb + n * LANES);
-        for (int i = 0; i < height; i++) {
-            vec left = all(a[i * rows_apart + k * columns_apart]);
-            for (int n = 0; n < width; n++) sum[i][n] += left * right[n];
-        }
-    }
-    for (int i = 0; i < height; i++)
-        for (int n = 0; n < width; n++) store(c + i * ldc + n * LANES, sum[i][n]);
-}
-
-static void product(
-    int64_t m, int64_t n, int64_t depth, const float *a, int64_t rows_apart, int64_t columns_apart,
-    const float *b, int64_t ldb, float *c, int64_t ldc, int adds) {
-    for (int64_t j = 0; j < n;) {
-        int wide = n - j >= 2 * LANES;
-        int64_t i = 0;
-#define STRIP(height, width) \
-    strip(height, width, depth, a + i * rows_apart, rows_apart, columns_apart, b + j, ldb, c + i * ldc + j, ldc, adds)
-        for (; i + HEIGHT <= m; i += HEIGHT) { if (wide) STRIP(HEIGHT, 2); else STRIP(HEIGHT, 1); }
-        for (; i + 4 <= m; i += 4) { if (wide) STRIP(4, 2); else STRIP(4, 1); }
-        for (; i < m; i++) { if (wide) STRIP(1, 2); else STRIP(1, 1); }
-#undef STRIP
-        j += wide ? 2 * LANES : LANES;
-    }
-}
 
 /* [L, D] of one head, times `scale`, to padded rows. */
 static void pack(const float *from, int64_t step, int64_t L, int64_t D, int64_t Dp, float scale, float *to) {

@@ -111,7 +111,7 @@ def _run(
         num_rows=rows.num_rows,
         longest=rows.longest,
         num_groups=rows.num_groups,
-        num_threads=max(1, min(torch.get_num_threads(), int(heads * rows.num_pairs / PAIRS_WORTH_A_THREAD))),
+        num_threads=native.threads(heads * rows.num_pairs / PAIRS_WORTH_A_THREAD),
         num_knots=times.shape[1],
         per_unit=1 / unit,
     )

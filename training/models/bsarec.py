@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kernels import ragged
 from kernels.gap_bias import GapTables
 from training.models.dropout import Dropout
+from training.models.feed_forward import FeedForward
 from training.models.rows import Rows, Stack, StackedEncoder
 from training.models.sasrec import Attention
 from training.settings import Chance, Count, Share
@@ -39,7 +40,7 @@ class Block(nn.Module):
         self.alpha = alpha
         self.filter = Filter(dim, reach)
         self.attention = Attention(dim, num_heads)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.feed_forward = FeedForward(dim)
         self.norm_filter, self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 

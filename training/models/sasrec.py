@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kernels.gap_bias import GapTables
 from kernels.jagged_attention import jagged_attention
 from training.models.dropout import Dropout
+from training.models.feed_forward import FeedForward
 from training.models.rows import Rows, Stack, StackedEncoder
 from training.settings import Count, Share
 
@@ -27,7 +28,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(dim, num_heads)
         self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.feed_forward = FeedForward(dim, dropout)
         self.dropout = Dropout(dropout)
 
     def forward(self, x_TD: Tensor, rows: Rows, gaps: GapTables, *, answers: Tensor | None = None) -> Tensor:

@@ -1,0 +1,95 @@
+"""The path that is taken on a CPU whose machine has a C compiler: some tokens at a time through both layers (compiled.c)."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kernels import native
+
+LANES, PANEL, CHUNK = 16, 32, 32  # as in compiled.c
+MOST_GROUPS, GROUP = 16, 192  # of chunks of tokens, each with gradients of its own until all are added up; tokens worth such a group
+MOST_NUMBERS = 1 << 16  # of a weight: two of them, and their gradients, are to stay in a core's own cache
+OPERATIONS_WORTH_A_THREAD = 1 << 20
+
+_Pointer, _Number = ctypes.c_void_p, ctypes.c_int64
+
+
+class _FeedForward(ctypes.Structure):
+    """As the structure of that name in compiled.c."""
+
+    _fields_ = (
+        *((name, _Number) for name in ("num_tokens", "dim", "hidden", "num_groups", "num_threads", "dropped")),
+        ("seed", ctypes.c_uint64),
+        *((name, _Pointer) for name in ("x", "bias_in", "bias_out", "panels_in", "turned_out", "panels_out", "weight_in")),
+        *((name, _Pointer) for name in ("before", "out", "grad", "dx", "d_in", "d_turned_out", "d_bias_in", "d_bias_out")),
+    )
+
+
+def suits(dtype: torch.dtype) -> bool:
+    """Whether this machine has the path, and it treats numbers of that type."""
+    return dtype == torch.float32 and _library() is not None
+
+
+def fits(hidden: int, dim: int) -> bool:
+    """Whether layers of that size are whole vectors, and small enough to gain by it."""
+    return hidden % PANEL == 0 and dim % LANES == 0 and hidden * dim <= MOST_NUMBERS
+
+
+def forward(
+    x: Tensor, weight_in: Tensor, bias_in: Tensor, weight_out: Tensor, bias_out: Tensor, dropped: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The result [T, D], and what GELU was given [T, F]."""
+    out, before = torch.empty(x.shape), torch.empty(len(x), len(weight_in))
+    weights = {"panels_in": _panels(weight_in.T), "turned_out": weight_out.T}
+    _run("feed_forward", weight_in.shape, dropped, seed, x=x, bias_in=bias_in, bias_out=bias_out, before=before, out=out, **weights)
+    return out, before
+
+
+def backward(
+    grad: Tensor, x: Tensor, weight_in: Tensor, weight_out: Tensor, before: Tensor, dropped: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, weight_in, bias_in, weight_out and bias_out."""
+    (hidden, dim), groups = weight_in.shape, _num_groups(len(x))
+    dx, d_in, d_turned_out = torch.empty(x.shape), torch.zeros(groups, hidden, dim), torch.zeros(groups, hidden, dim)
+    learned = {"dx": dx, "d_in": d_in, "d_turned_out": d_turned_out}
+    learned |= {"d_bias_in": torch.zeros(groups, hidden), "d_bias_out": torch.zeros(groups, dim)}
+    weights = {"panels_out": _panels(weight_out), "weight_in": weight_in}
+    _run("feed_forward_backward", weight_in.shape, dropped, seed, x=x, before=before, grad=grad, **weights, **learned)
+    return dx, d_in.sum(0), learned["d_bias_in"].sum(0), d_turned_out.sum(0).T.contiguous(), learned["d_bias_out"].sum(0)
+
+
+def _run(function: str, shape: torch.Size, dropped: int, seed: int, **tensors: Tensor) -> None:
+    (hidden, dim), num_tokens = shape, len(tensors["x"])
+    told = _FeedForward(
+        num_tokens=num_tokens,
+        dim=dim,
+        hidden=hidden,
+        num_groups=_num_groups(num_tokens),
+        num_threads=native.threads(2 * num_tokens * hidden * dim / OPERATIONS_WORTH_A_THREAD),
+        dropped=dropped,
+        seed=seed % 2**64,
+    )
+    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    for name, tensor in kept.items():
+        setattr(told, name, tensor.data_ptr())
+    library = _library()
+    assert library is not None
+    if library[function](ctypes.byref(told)):
+        raise MemoryError(f"{function}: no memory for {CHUNK} tokens of {hidden} numbers")
+
+
+def _num_groups(num_tokens: int) -> int:
+    return max(1, min(MOST_GROUPS, -(-num_tokens // GROUP)))
+
+
+def _panels(matrix: Tensor) -> Tensor:
+    """[D, F] in panels of columns that stand together: [F / PANEL, D, PANEL]."""
+    return matrix.unflatten(1, (-1, PANEL)).transpose(0, 1)
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    return native.library(Path(__file__).with_name("compiled.c"))
