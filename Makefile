@@ -10,9 +10,6 @@ TRAINING := .venv/.ready
 SERVER := .venv-server/.ready
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))
 
-# Small operators wait long for a core that a neighbour keeps busy, unless OpenMP's idle threads sleep.
-export OMP_WAIT_POLICY := PASSIVE
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench gpu clean
 .DELETE_ON_ERROR:
@@ -24,6 +21,8 @@ help:  ## List the commands
 
 setup: $(TRAINING) $(SERVER)  ## Make .venv (training, tests) and .venv-server (Triton Inference Server); does nothing where both are up to date
 
+# OpenMP's idle threads spin for a moment and then sleep: for ever, they take the core from a neighbour whom everybody waits for.
+demo: export GOMP_SPINCOUNT := 1000
 demo: setup  ## Learn from a year of grocery shopping, serve the model with Triton, ask it about a household (10 minutes; goes on where it stopped)
 	@echo "[1/5] Raw log to sequence store"
 	@$(RUN) -m training.preprocess data=complete_journey

@@ -19,6 +19,8 @@ from training.settings import Count, Positive, Share
 class HSTU(StackedEncoder):
     """dim, num_blocks, num_heads, dropout as in SASRec. usual_length: what sums over a history are divided by, to keep them in range."""
 
+    attends_by = "hstu_attention"
+
     def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, usual_length: Positive) -> None:
         super().__init__()
         if not usual_length > 0:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kernels import ragged
+from kernels import dispatch, ragged
 from kernels.gap_bias import HOUR, GapTables
 from kernels.jagged_attention.tiles import share_of_padding
 from training.errors import ConfigError
@@ -61,21 +61,20 @@ class Stack(nn.Module):
             x_TD = block(x_TD, rows, gaps)
         return self.norm(self.blocks[-1](x_TD, rows, gaps, answers=rows.questions))
 
-    def share_of_padding(self, offsets: Tensor) -> float:
-        """What attention pads on a CPU; on a GPU, nothing."""
-        return share_of_padding(offsets, self.num_heads) if offsets.device.type == "cpu" else 0.0
-
 
 class StackedEncoder(Encoder):
-    """An encoder that is a stack of blocks."""
+    """An encoder that is a stack of blocks. attends_by: the operator of `kernels` that its blocks attend by."""
 
     stack: Stack
+    attends_by = "jagged_attention"
 
     def forward(self, steps: Tokens, questions: Tokens) -> Tensor:
         return self.stack(steps, questions)
 
     def share_of_padding(self, offsets: Tensor) -> float:
-        return self.stack.share_of_padding(offsets)
+        """Only tiles of rows that are batched pad anything."""
+        is_tiled = dispatch.choose(self.attends_by, self.stack.norm.weight) == "blocked"
+        return share_of_padding(offsets, self.stack.num_heads) if is_tiled else 0.0
 
 
 class Gaps(nn.Module):
