@@ -21,6 +21,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from kernels import native
+
 PATHS = ("reference", "blocked", "compiled", "fused")
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ def _choose(operator: str, device: str, dtype: torch.dtype) -> str:
 
 def _by_default(operator: str, device: str, dtype: torch.dtype) -> str:
     preferred = ("fused", "reference") if device == "cuda" else ("compiled", "blocked", "reference")
-    return next(path for path in preferred if _has(operator, path) and (path != "compiled" or _suits(operator, dtype)))
+    return next(path for path in preferred if _has(operator, path) and (path != "compiled" or native.suits(operator, dtype)))
 
 
 def _checked(operator: str, path: str, device: str, dtype: torch.dtype) -> str:
@@ -71,14 +73,9 @@ def _checked(operator: str, path: str, device: str, dtype: torch.dtype) -> str:
         raise ValueError(f"{operator}: the fused path needs CUDA tensors, received a CPU tensor; move it, or choose blocked or reference")
     if path in ("blocked", "compiled") and device == "cuda":
         raise ValueError(f"{operator}: the {path} path is for the CPU, received a CUDA tensor; choose fused or reference")
-    if path == "compiled" and not _suits(operator, dtype):
+    if path == "compiled" and not native.suits(operator, dtype):
         raise ValueError(f"{operator}: the compiled path needs float32 and a C compiler (CC names one), received {dtype}; choose blocked")
     return path
-
-
-def _suits(operator: str, dtype: torch.dtype) -> bool:
-    """Whether the compiled path of an operator can be built here, for numbers of that type."""
-    return bool(load(operator, "compiled").suits(dtype))
 
 
 @cache

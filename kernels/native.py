@@ -11,17 +11,47 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import torch  # whose OpenMP runtime is loaded before ours is looked for: one pool of threads, not two
+from torch import Tensor
 
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi", f"-I{Path(__file__).parent}")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
+HEADERS = f"-I{Path(__file__).parent}"
 
 log = logging.getLogger(__name__)
 
 
+def suits(operator: str, dtype: torch.dtype) -> bool:
+    """Whether the compiled path of `operator` (a folder of `kernels`) can be built here, and treats numbers of that type."""
+    return dtype == torch.float32 and _of(operator) is not None
+
+
+def call(operator: str, function: str, told: ctypes.Structure, tensors: Mapping[str, Tensor]) -> None:
+    """`function` of the operator's source on `told`, whose fields of the tensors' names are given their addresses.
+
+    MemoryError: there was none for its scratch.
+    """
+    for name, tensor in tensors.items():
+        setattr(told, name, tensor.data_ptr())
+    source = _of(operator)
+    assert source is not None
+    if source[function](ctypes.byref(told)):
+        raise MemoryError(f"{function}: expected memory for the scratch of {told.num_threads} threads, found none; take smaller batches")
+
+
+def threads(worth: float) -> int:
+    """How many of torch's threads a piece of work gets that would keep `worth` of them busy for longer than it takes to wake them."""
+    return max(1, min(torch.get_num_threads(), int(worth)))
+
+
 @cache
+def _of(operator: str) -> ctypes.CDLL | None:
+    return library(Path(__file__).parent / operator / "compiled.c")
+
+
 def library(source: Path) -> ctypes.CDLL | None:
     """The built source, or None where this machine can't build it; the reason is logged once."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
@@ -37,21 +67,16 @@ def library(source: Path) -> ctypes.CDLL | None:
     return None
 
 
-def threads(worth: float) -> int:
-    """How many of torch's threads a piece of work gets that would keep `worth` of them busy for longer than it takes to wake them."""
-    return max(1, min(torch.get_num_threads(), int(worth)))
-
-
 def _built(source: Path, compiler: str) -> Path:
     """Built once for a source, compiler and processor: the name tells them, so that a home shared by machines serves all of them."""
-    whole = subprocess.run([compiler, *FLAGS, "-E", "-dD", "-P", source], capture_output=True, check=True).stdout
+    whole = subprocess.run([compiler, *FLAGS, HEADERS, "-E", "-dD", "-P", source], capture_output=True, check=True).stdout
     told = hashlib.sha256(" ".join(FLAGS).encode() + whole).hexdigest()  # the compiler's own definitions name it and its target
     built = _cache() / f"{source.parent.name}-{told[:16]}.so"
     if not built.is_file():
         built.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=built.parent) as aside:
             out = Path(aside) / built.name
-            subprocess.run([compiler, *FLAGS, "-o", out, source, "-lm"], capture_output=True, check=True)
+            subprocess.run([compiler, *FLAGS, HEADERS, "-o", out, source, "-lm"], capture_output=True, check=True)
             out.replace(built)
     return built
 

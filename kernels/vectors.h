@@ -13,6 +13,7 @@
 #define LANES 16
 #define HEIGHT 8            /* rows of a product that are kept in registers */
 #define VANISHING (-126.0f) /* 2^x below is no normal number: taken as 0 */
+#define SIDES 256           /* of a coin */
 #define COINS 64            /* tossed at once */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));

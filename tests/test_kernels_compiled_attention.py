@@ -16,7 +16,9 @@ from torch import Tensor
 from kernels import dispatch, jagged_attention, native
 from kernels.jagged_attention import compiled
 
-pytestmark = pytest.mark.skipif(not compiled.suits(torch.float32), reason="no C compiler is found: the path does not exist here")
+pytestmark = pytest.mark.skipif(
+    not native.suits("jagged_attention", torch.float32), reason="no C compiler is found: the path does not exist here"
+)
 searched = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 SOURCE = Path(compiled.__file__).with_name("compiled.c")
 
@@ -158,16 +160,16 @@ def test_other_types_are_refused() -> None:
 def test_without_a_compiler_the_next_path_is_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     with caplog.at_level(logging.INFO):
-        assert native.library.__wrapped__(SOURCE) is None
+        assert native.library(SOURCE) is None
     assert "no C compiler is found (CC names one)" in caplog.text
-    monkeypatch.setattr(compiled, "_library", lambda: None)
+    monkeypatch.setattr(native, "_of", lambda _: None)
     assert dispatch.choose("jagged_attention", torch.zeros(1)) == "blocked"
 
 
 def test_a_source_that_does_not_compile_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "broken.c").write_text("int answer(void) { return }")
-    assert native.library.__wrapped__(tmp_path / "broken.c") is None
+    assert native.library(tmp_path / "broken.c") is None
     assert "broken.c is not built" in caplog.text
     assert "error" in caplog.text
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -177,14 +179,14 @@ def test_a_source_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = tmp_path / "answer.c"
     source.write_text("int answer(void) { return 42; }")
-    first = native.library.__wrapped__(source)
+    first = native.library(source)
     assert isinstance(first, ctypes.CDLL)
     assert first.answer() == 42
     (built,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
     before = built.stat().st_mtime_ns
-    native.library.__wrapped__(source)
+    native.library(source)
     assert built.stat().st_mtime_ns == before
     source.write_text("int answer(void) { return 43; }")
-    again = native.library.__wrapped__(source)
+    again = native.library(source)
     assert again is not None
     assert again.answer() == 43

@@ -7,10 +7,12 @@ import torch
 from helpers_attention import poisoned
 from torch import Tensor
 
-from kernels import dispatch
-from kernels.linear_cross_entropy import compiled, linear_cross_entropy, linear_logsumexp, sampled_cross_entropy
+from kernels import dispatch, native
+from kernels.linear_cross_entropy import linear_cross_entropy, linear_logsumexp, sampled_cross_entropy
 
-pytestmark = pytest.mark.skipif(not compiled.suits(torch.float32), reason="no C compiler is found: the path does not exist here")
+pytestmark = pytest.mark.skipif(
+    not native.suits("linear_cross_entropy", torch.float32), reason="no C compiler is found: the path does not exist here"
+)
 
 
 @pytest.fixture(autouse=True)

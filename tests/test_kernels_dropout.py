@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from kernels import dispatch
-from kernels.dropout import SIDES, compiled, dropout
+from kernels import dispatch, native
+from kernels.dropout import SIDES, dropout
 from kernels.dropout.reference import coins
 
 PATHS = [
     "reference",
-    pytest.param("compiled", marks=pytest.mark.skipif(not compiled.suits(torch.float32), reason="no C compiler is found")),
+    pytest.param("compiled", marks=pytest.mark.skipif(not native.suits("dropout", torch.float32), reason="no C compiler is found")),
 ]
 
 
@@ -30,7 +30,7 @@ def test_coins_are_even_and_differ_from_seed_to_seed() -> None:
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 200_003])
 @pytest.mark.parametrize("dropped", [1, 51, 255])
 def test_compiled_is_the_specification(size: int, dropped: int) -> None:
-    if not compiled.suits(torch.float32):
+    if not native.suits("dropout", torch.float32):
         pytest.skip("no C compiler is found")
     x = torch.randn(size, generator=torch.Generator().manual_seed(size))
     with dispatch.using("reference"):

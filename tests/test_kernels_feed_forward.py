@@ -7,10 +7,12 @@ import torch
 from helpers_attention import poisoned
 from torch import Tensor
 
-from kernels import dispatch
+from kernels import dispatch, native
 from kernels.feed_forward import _forward, compiled, feed_forward
 
-needs_compiler = pytest.mark.skipif(not compiled.suits(torch.float32), reason="no C compiler is found: the path does not exist here")
+needs_compiler = pytest.mark.skipif(
+    not native.suits("feed_forward", torch.float32), reason="no C compiler is found: the path does not exist here"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -28,8 +28,8 @@ from helpers_sequences import (
 )
 from torch import Tensor
 
-from kernels import dispatch, ragged
-from kernels.jagged_attention import compiled, tiles
+from kernels import dispatch, native, ragged
+from kernels.jagged_attention import tiles
 from training.errors import ConfigError
 from training.models import clock, rhythm
 from training.models.features import Features, group
@@ -306,7 +306,7 @@ def test_the_share_of_padding_is_that_of_the_tiles(encoder: str, monkeypatch: py
     with dispatch.using("blocked"):
         share = model.encoder.share_of_padding(offsets)
     assert share == (0 if encoder == "gru4rec" else pytest.approx(10 / 530))
-    if compiled.suits(torch.float32):
+    if native.suits("jagged_attention", torch.float32):
         assert model.encoder.share_of_padding(offsets) == (share if encoder == "hstu" else 0)
 
 

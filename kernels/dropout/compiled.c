@@ -2,13 +2,22 @@
 
 #include "vectors.h"
 
-void dropout(const float *from, float *to, int64_t size, uint64_t seed, int64_t dropped, float scale, int64_t num_threads) {
-    const int64_t blocks = (size + COINS - 1) / COINS;
-#pragma omp parallel for schedule(static) num_threads(num_threads)
+typedef struct {
+    int64_t size, dropped, num_threads; /* numbers; of SIDES sides of a coin, how many drop one */
+    uint64_t seed;
+    const float *x;
+    float *out;
+} Dropout;
+
+int dropout(const Dropout *d) {
+    const int64_t blocks = (d->size + COINS - 1) / COINS;
+    const float scale = (float)SIDES / (SIDES - d->dropped);
+#pragma omp parallel for schedule(static) num_threads(d->num_threads)
     for (int64_t block = 0; block < blocks; block++) {
         uint8_t coins[COINS];
-        toss(seed, block, coins);
-        const int64_t first = block * COINS, count = size - first < COINS ? size - first : COINS;
-        for (int64_t n = 0; n < count; n++) to[first + n] = coins[n] >= dropped ? from[first + n] * scale : 0.0f;
+        toss(d->seed, block, coins);
+        const int64_t first = block * COINS, count = d->size - first < COINS ? d->size - first : COINS;
+        for (int64_t n = 0; n < count; n++) d->out[first + n] = coins[n] >= d->dropped ? d->x[first + n] * scale : 0.0f;
     }
+    return 0;
 }

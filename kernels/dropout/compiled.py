@@ -1,40 +1,28 @@
 """The path that is taken on a CPU whose machine has a C compiler: coins are tossed and used sixty-four at a time (compiled.c)."""
 
 import ctypes
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kernels import native
-from kernels.dropout import SIDES
 
 NUMBERS_WORTH_A_THREAD = 1 << 16
 
 
-def suits(dtype: torch.dtype) -> bool:
-    """Whether this machine has the path, and it treats numbers of that type."""
-    return dtype == torch.float32 and _library() is not None
+class _Dropout(ctypes.Structure):
+    """As the structure of that name in compiled.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("size", "dropped", "num_threads")),
+        ("seed", ctypes.c_uint64),
+        *((name, ctypes.c_void_p) for name in ("x", "out")),
+    )
 
 
 def dropout(x: Tensor, dropped: int, seed: int) -> Tensor:
     x = x.contiguous()
-    out = torch.empty_like(x)
-    library, number = _library(), ctypes.c_int64
-    assert library is not None
-    library.dropout(
-        ctypes.c_void_p(x.data_ptr()),
-        ctypes.c_void_p(out.data_ptr()),
-        number(x.numel()),
-        ctypes.c_uint64(seed % 2**64),
-        number(dropped),
-        ctypes.c_float(SIDES / (SIDES - dropped)),
-        number(native.threads(x.numel() / NUMBERS_WORTH_A_THREAD)),
-    )
+    out, num_threads = torch.empty_like(x), native.threads(x.numel() / NUMBERS_WORTH_A_THREAD)
+    told = _Dropout(size=x.numel(), dropped=dropped, num_threads=num_threads, seed=seed % 2**64)
+    native.call("dropout", "dropout", told, {"x": x, "out": out})
     return out
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    return native.library(Path(__file__).with_name("compiled.c"))

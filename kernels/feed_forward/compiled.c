@@ -21,8 +21,6 @@ typedef struct {
     float *d_in, *d_turned_out, *d_bias_in, *d_bias_out; /* [num_groups, …]: [F, D] twice, [F], [D]; zeros at first */
 } FeedForward;
 
-#define SIDES 256
-
 /* The share of the normal distribution below x and its density there: erf by formula 7.1.26 of Abramowitz and Stegun, 1.5e-7 off at most. */
 static inline void normal(vec x, vec *below, vec *density) {
     vec size = choose(x < 0, -x, x), t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * size);

@@ -1,8 +1,6 @@
 """The path that is taken on a CPU whose machine has a C compiler: some tokens at a time through both layers (compiled.c)."""
 
 import ctypes
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,11 +24,6 @@ class _FeedForward(ctypes.Structure):
         *((name, _Pointer) for name in ("x", "bias_in", "bias_out", "panels_in", "turned_out", "panels_out", "weight_in")),
         *((name, _Pointer) for name in ("before", "out", "grad", "dx", "d_in", "d_turned_out", "d_bias_in", "d_bias_out")),
     )
-
-
-def suits(dtype: torch.dtype) -> bool:
-    """Whether this machine has the path, and it treats numbers of that type."""
-    return dtype == torch.float32 and _library() is not None
 
 
 def fits(hidden: int, dim: int) -> bool:
@@ -72,13 +65,7 @@ def _run(function: str, shape: torch.Size, dropped: int, seed: int, **tensors: T
         dropped=dropped,
         seed=seed % 2**64,
     )
-    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    for name, tensor in kept.items():
-        setattr(told, name, tensor.data_ptr())
-    library = _library()
-    assert library is not None
-    if library[function](ctypes.byref(told)):
-        raise MemoryError(f"{function}: no memory for {CHUNK} tokens of {hidden} numbers")
+    native.call("feed_forward", function, told, {name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
 def _num_groups(num_tokens: int) -> int:
@@ -88,8 +75,3 @@ def _num_groups(num_tokens: int) -> int:
 def _panels(matrix: Tensor) -> Tensor:
     """[D, F] in panels of columns that stand together: [F / PANEL, D, PANEL]."""
     return matrix.unflatten(1, (-1, PANEL)).transpose(0, 1)
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    return native.library(Path(__file__).with_name("compiled.c"))

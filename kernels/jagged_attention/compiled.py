@@ -5,8 +5,7 @@ Rows of three tokens cost what three tokens cost: no batched products to be call
 
 import ctypes
 import math
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -34,11 +33,6 @@ class _Attention(ctypes.Structure):
         ("per_unit", ctypes.c_double),
         *((name, _Pointer) for name in ("out", "log_normaliser", "grad", "dq", "dk", "dv", "d_distance", "d_time")),
     )
-
-
-def suits(dtype: torch.dtype) -> bool:
-    """Whether this machine has the path, and it treats numbers of that type."""
-    return dtype == torch.float32 and _library() is not None
 
 
 def forward(
@@ -122,12 +116,7 @@ def _run(
     named["by_distance"] = (positions * LOG2_E) @ rows.knots_at(positions)
     if len(moment) and times.shape[1]:
         named |= {"moment": moment.contiguous(), "by_time": (times * LOG2_E).contiguous()}
-    for name, tensor in named.items():
-        setattr(told, name, tensor.data_ptr())
-    library = _library()
-    assert library is not None
-    if library[function](ctypes.byref(told)):
-        raise MemoryError(f"{function}: no memory for a row of {rows.longest} tokens")
+    native.call("jagged_attention", function, told, named)
 
 
 _rows = Latest(_Rows)
@@ -141,8 +130,3 @@ def _hats_from_far(num_knots: int, longest: int, dtype: torch.dtype) -> Tensor:
 def _heads_side_by_side(x_THD: Tensor) -> Tensor:
     """As it is where a token's heads stand one behind the other, however far apart tokens are, as the parts of one projection do."""
     return x_THD if x_THD.stride()[1:] == (x_THD.shape[2], 1) else x_THD.contiguous()
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    return native.library(Path(__file__).with_name("compiled.c"))

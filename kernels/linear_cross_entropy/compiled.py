@@ -4,8 +4,6 @@ Vectors that are no whole number of lanes, and logits so far apart that a sum ov
 """
 
 import ctypes
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -29,11 +27,6 @@ class _Softmax(ctypes.Structure):
         *((name, _Pointer) for name in ("x", "weight", "bias", "row_id", "item_id")),
         *((name, _Pointer) for name in ("shift", "sums", "row_weight", "dx", "d_weight", "d_bias")),
     )
-
-
-def suits(dtype: torch.dtype) -> bool:
-    """Whether this machine has the path, and it treats numbers of that type."""
-    return dtype == torch.float32 and _library() is not None
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Tensor) -> Tensor:
@@ -81,15 +74,4 @@ def _run(function: str, x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor,
     named = {"x": x, "weight": weight, "bias": bias, **others}
     if len(item_id):
         named |= {"row_id": row_id.to(torch.int32), "item_id": item_id.to(torch.int32)}
-    kept = {name: tensor.contiguous() for name, tensor in named.items()}
-    for name, tensor in kept.items():
-        setattr(told, name, tensor.data_ptr())
-    library = _library()
-    assert library is not None
-    if library[function](ctypes.byref(told)):
-        raise MemoryError(f"{function}: no memory for a tile of {TILE} items")
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    return native.library(Path(__file__).with_name("compiled.c"))
+    native.call("linear_cross_entropy", function, told, {name: tensor.contiguous() for name, tensor in named.items()})
