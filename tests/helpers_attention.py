@@ -1,6 +1,6 @@
 """Batches that break attention over ragged rows, and both operators on them, outputs and every gradient."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,6 +15,7 @@ from kernels.hstu_attention import hstu_attention
 from kernels.jagged_attention import jagged_attention
 
 NORM = 7.0
+GARBAGE = 1e30
 LENGTHS = {
     "one token": [1],
     "empty rows first, between and last": [0, 2, 0, 0, 5, 0],
@@ -134,6 +135,23 @@ def _line(table: Tensor, gap: float) -> Tensor:
     place = min(torch.tensor(1.0 + gap, dtype=torch.float64).log2().item(), len(table) - 1)
     below = min(int(place), len(table) - 2)
     return table[below] + (table[below + 1] - table[below]) * (place - below)
+
+
+def assert_unseen_changes_nothing(attention: Attention, path: str, rows: Rows, tokens: Iterable[int]) -> None:
+    """Keys and values that a token does not see may be anything, to the last bit of its output and of every gradient that it gives."""
+    assert rows.sees is not None
+    for token in tokens:
+        start = int(rows.offsets[rows.offsets <= token][-1])
+        seen = torch.zeros(len(rows.q), dtype=torch.bool)
+        seen[start : start + int(rows.sees[token])] = True
+        seen[token] = True
+        grad = torch.zeros_like(rows.q)
+        grad[token] = 1.0
+        k, v = (x.masked_fill(~seen[:, None, None], GARBAGE) for x in (rows.k, rows.v))
+        plain, other = results(attention, rows, path, grad=grad), results(attention, replace(rows, k=k, v=v), path, grad=grad)
+        assert other[0][token].equal(plain[0][token])
+        for one, same in zip(other[1:], plain[1:], strict=True):
+            assert one.equal(same)
 
 
 @contextmanager

@@ -9,7 +9,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers_attention import LENGTHS, Rows, assert_same_results, poisoned, results, rows_of, softmax_attention
+from helpers_attention import (
+    LENGTHS,
+    Rows,
+    assert_same_results,
+    assert_unseen_changes_nothing,
+    poisoned,
+    results,
+    rows_of,
+    softmax_attention,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -103,21 +112,7 @@ def test_strides_that_differ_are_read_rightly() -> None:
 def test_what_is_not_seen_changes_nothing() -> None:
     """Later steps and other questions may hold anything, to the last bit of every output and gradient."""
     rows = rows_of([12, 40], heads=1, dtype=torch.float32)
-    assert rows.sees is not None
-    for token in (3, 48):  # a step, and a question
-        start = 0 if token < 12 else 12
-        seen = torch.zeros(len(rows.q), dtype=torch.bool)
-        seen[start : start + int(rows.sees[token])] = True
-        seen[token] = True
-        grad = torch.zeros_like(rows.q)
-        grad[token] = 1.0
-        hidden = ~seen[:, None, None]
-        k, v = (x.masked_fill(hidden, 1e30) for x in (rows.k, rows.v))
-        plain = results(softmax_attention, rows, "fused", grad=grad)
-        other = results(softmax_attention, replace(rows, k=k, v=v), "fused", grad=grad)
-        assert other[0][token].equal(plain[0][token])
-        for one, same in zip(other[1:], plain[1:], strict=True):
-            assert one.equal(same)
+    assert_unseen_changes_nothing(softmax_attention, "fused", rows, [3, 48])  # a step, and a question
 
 
 @interpreted
