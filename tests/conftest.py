@@ -5,6 +5,7 @@ Where there is no card, Triton-language kernels run in Triton's interpreter; it 
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 import torch
+from helpers_commands import Commands
 
 torch.set_num_threads(2)
 if not torch.cuda.is_available():
@@ -63,3 +65,11 @@ def small_artifact(small_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from training.export import export
 
     return export(composed("export", [f"run={small_run}", f"out={tmp_path_factory.mktemp('artifacts') / 'small'}"]))
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands as a user types them, in forks of one process: what they import takes longer than most of what they do."""
+    running = Commands(tmp_path_factory.mktemp("said"))
+    yield running
+    running.close()
