@@ -15,7 +15,8 @@ import pytest
 import torch
 from helpers_commands import Commands
 
-torch.set_num_threads(2)
+NUM_THREADS = 2
+torch.set_num_threads(NUM_THREADS)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -26,11 +27,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeds() -> None:
+def seeds() -> Iterator[None]:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_flush_denormal(False)  # a run in this process has set it; hypothesis draws such numbers
+    yield
+    torch.set_num_threads(NUM_THREADS)  # a benchmark in this process has set it; sums of another order have other last digits
 
 
 @pytest.fixture(scope="session")
