@@ -21,6 +21,29 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+LONGEST = [  # by what they compile, export or train
+    "test_kernels_ahead_of_time",
+    "test_parity",
+    "test_bad_input",
+    "test_training_run",
+    "test_training_resume",
+    "test_training_evaluation_customers",
+    "test_training_events_in_parts",
+    "test_parity_outcomes",
+    "test_experiment_leave_one_out",
+    "test_training_export",
+    "test_training_objectives_third",
+    "test_training_objectives_categories",
+    "test_benchmarks_train",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest starts first, so that no worker waits for another at the end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU; torch sees none")
