@@ -36,7 +36,7 @@ demo: setup  ## Learn from a year of grocery shopping, serve the model with Trit
 	@$(RUN) -m serving.demo --run runs/demo
 
 test: setup  ## Run the tests
-	@$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Check style, formatting and types
 	@$(RUN) -m ruff check .

@@ -64,8 +64,10 @@ def jobs(operator: str) -> list[Launch | CudaSource]:
 def compile_all(names: Iterable[str]) -> list[Compiled]:
     """Compile what these operators may launch, for every card, on all cores."""
     todo = [(operator, index, card) for operator in names for index in range(len(jobs(operator))) for card in CARDS]
-    # spawned, not forked: a worker imports the kernels anew, with no threads of its parent
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    # not forked from here: a worker has no threads of its parent; what takes longest to import is imported once for all of them
+    server = get_context("forkserver")
+    server.set_forkserver_preload(["torch", "triton.compiler"])
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=server) as pool:
         return list(pool.map(_compile_one, *zip(*todo, strict=True), chunksize=2)) if todo else []
 
 

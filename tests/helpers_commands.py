@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ for name in {MODULES}:
 def run(module, arguments, folder):
     os.chdir(folder)
     sys.argv = [module, *arguments]
-    del sys.modules[module]  # as `python -m` finds it
+    sys.modules.pop(module, None)  # as `python -m` finds it
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -30,18 +32,22 @@ def run(module, arguments, folder):
         return 1
     return 0
 
-for line in sys.stdin:
-    command = json.loads(line)
+def start(command):
     files = [os.open(command[name], os.O_CREAT | os.O_WRONLY) for name in ("out", "err")]
     child = os.fork()
-    if not child:
-        os.dup2(files[0], 1)
-        os.dup2(files[1], 2)
-        code = run(command["module"], command["arguments"], command["folder"])
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(json.dumps({{"code": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}}), flush=True)
+    if child:
+        return child
+    os.dup2(files[0], 1)
+    os.dup2(files[1], 2)
+    os.environ.update(command["variables"])
+    code = run(command["module"], command["arguments"], command["folder"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+for line in sys.stdin:
+    children = [start(command) for command in json.loads(line)]
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 """
 
 
@@ -66,14 +72,26 @@ class Commands:
 
     def run(self, module: str, *arguments: str, folder: Path) -> Outcome:
         """`python -m module arguments` in `folder`."""
+        return self._run_each(module, arguments, folder, [{}])[0]
+
+    def run_by_ranks(self, module: str, *arguments: str, folder: Path, num_ranks: int) -> list[Outcome]:
+        """The same command once a rank, each told the variables by which Lightning tells a process of its rank."""
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1]), "NODE_RANK": "0"}
+        ranks = [{**meeting, "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_ranks)} for rank in range(num_ranks)]
+        return self._run_each(module, arguments, folder, ranks)
+
+    def _run_each(self, module: str, arguments: Sequence[str], folder: Path, variables: list[dict[str, str]]) -> list[Outcome]:
         assert self.process.stdin
         assert self.process.stdout
-        self.number += 1
-        out, err = (self.folder / f"{self.number}.{name}" for name in ("out", "err"))
-        command = {"module": module, "arguments": arguments, "folder": str(folder), "out": str(out), "err": str(err)}
-        print(json.dumps(command), file=self.process.stdin, flush=True)
-        code = json.loads(self.process.stdout.readline())["code"]
-        return Outcome(code, out.read_text(), err.read_text())
+        said = [tuple(self.folder / f"{self.number + place}.{name}" for name in ("out", "err")) for place in range(len(variables))]
+        self.number += len(variables)
+        command = {"module": module, "arguments": arguments, "folder": str(folder)}
+        started = [{**command, "variables": of, "out": str(out), "err": str(err)} for of, (out, err) in zip(variables, said, strict=True)]
+        print(json.dumps(started), file=self.process.stdin, flush=True)
+        codes = json.loads(self.process.stdout.readline())
+        return [Outcome(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, said, strict=True)]
 
     def close(self) -> None:
         """End the process."""

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,6 @@ from helpers_commands import MODULES, Commands, run_at_once
 
 TRAIN = ("data=events", "store=store", "out=made", "data.split.horizon_days=14", "trainer.enable_progress_bar=false")
 SETTINGS = "average_weights, batches_per_epoch, categories, checkpoint_minutes, counted_events, customers_per_batch, "
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    running = Commands(tmp_path_factory.mktemp("said"))
-    yield running
-    running.close()
 
 
 @pytest.fixture

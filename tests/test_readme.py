@@ -1,14 +1,12 @@
 """Every page is true: its commands exist and answer --help, its settings compose, its links and files are there, its Python compiles."""
 
-import functools
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers_commands import Commands, Outcome
 from hydra import compose, initialize_config_module
 
 ROOT = Path(__file__).parents[1]
@@ -73,11 +71,10 @@ COMMANDS = sorted({command for page in PAGES for command in commands(name_of(pag
 MODULES = sorted({command.module for command in COMMANDS if command.module})
 
 
-@functools.cache
-def help_of(module: str) -> str:
-    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, f"python -m {module} --help: {done.stderr}"
-    return done.stdout
+@pytest.fixture(scope="module")
+def helps(commands: Commands) -> dict[str, Outcome]:
+    """What comes of each module's --help."""
+    return {module: commands.run(module, "--help", folder=ROOT) for module in MODULES}
 
 
 def test_commands_are_found_in_a_page() -> None:
@@ -102,8 +99,9 @@ def test_every_command_exists(command: Command) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_explains_itself(module: str) -> None:
-    assert len(help_of(module).splitlines()) > 3
+def test_every_module_explains_itself(helps: dict[str, Outcome], module: str) -> None:
+    assert helps[module].code == 0, f"python -m {module} --help: {helps[module].err}"
+    assert len(helps[module].out.splitlines()) > 3
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if (command.module or "").startswith("training.")], ids=str)
@@ -119,9 +117,9 @@ def test_every_setting_composes(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if (command.module or "").startswith("serving.")], ids=str)
-def test_every_flag_is_in_the_help(command: Command) -> None:
+def test_every_flag_is_in_the_help(helps: dict[str, Outcome], command: Command) -> None:
     flags = {word.partition("=")[0] for word in command.words[3:] if word.startswith("-")}
-    assert flags <= set(re.findall(r"--?[a-z][a-z-]*", help_of(str(command.module))))
+    assert flags <= set(re.findall(r"--?[a-z][a-z-]*", helps[str(command.module)].out))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -2,21 +2,19 @@
 
 import json
 import math
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from helpers_commands import Commands
 from helpers_runs import assert_same_weights, checkpoint, curve, summary
 from helpers_training import SMALL, composed, make_run
 from omegaconf import OmegaConf
 
 from training import export
+from training.build import Parts
 from training.run import run
 from training.sequences.store import SequenceStore
 
@@ -95,13 +93,18 @@ def test_what_the_log_lacks_is_said(small_store: Path, tmp_path: Path, caplog: p
 # Several processes
 
 
-def test_two_processes_agree_with_one(small_store: Path, tmp_path: Path) -> None:
+TWO = ("trainer=ddp", "trainer.devices=2", "name=two")
+
+
+def test_two_processes_agree_with_one(commands: Commands, small_store: Path, tmp_path: Path) -> None:
+    """The second is a Python of its own, which Lightning starts by the first one's command line."""
     settings = [f"store={small_store}", "data=events", *SMALL, "trainer.max_epochs=3", "customers_per_batch=15"]
-    outcome = by_two_processes(*settings, "name=two", inside=tmp_path)
+    outcome = commands.run("training.run", *settings, *TWO, folder=tmp_path)
+    assert outcome.code == 0, outcome.err
     one, two = run(composed("train", [*settings, f"out={tmp_path / 'one'}", "name=one"])), tmp_path / "runs" / "two"
     assert [path.name for path in two.parent.iterdir()] == ["two"]
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    assert outcome.stdout.count("Report:") == 1
+    assert outcome.out.count("Report:") == 1
     assert len(list((two / "tensorboard").glob("events*"))) == 1
     assert len(curve(two)) == 3
     for row, other in zip(curve(two), curve(one), strict=True):
@@ -110,20 +113,14 @@ def test_two_processes_agree_with_one(small_store: Path, tmp_path: Path) -> None
     assert_same_weights(checkpoint(two, "last"), checkpoint(one, "last"), rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_learn_from_samples(small_store: Path, tmp_path: Path) -> None:
+def test_two_processes_learn_from_samples(commands: Commands, small_store: Path, tmp_path: Path) -> None:
     """Gradients that hold some items alone, which not every way of adding them up takes."""
     settings = [f"store={small_store}", "data=events", *SMALL, "objectives.next_item.loss=sampled", "customers_per_batch=15"]
-    by_two_processes(*settings, "trainer.max_epochs=1", "name=two", inside=tmp_path)
+    outcomes = commands.run_by_ranks("training.run", *settings, "trainer.max_epochs=1", *TWO, folder=tmp_path, num_ranks=2)
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes[0].err + outcomes[1].err
+    assert [outcome.err.count("MEMBER: 1/2") + outcome.err.count("MEMBER: 2/2") for outcome in outcomes] == [1, 1]
     (row,) = curve(tmp_path / "runs" / "two")
     assert np.isfinite(row["train/next_item_loss"])
-
-
-def by_two_processes(*settings: str, inside: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
-    words = [sys.executable, "-m", "training.run", *settings, "trainer=ddp", "trainer.devices=2"]
-    outcome = subprocess.run(words, cwd=inside, env=environment, capture_output=True, text=True, timeout=200)
-    assert outcome.returncode == 0, outcome.stderr
-    return outcome
 
 
 # Other splits, fewer objectives
@@ -146,20 +143,26 @@ def test_leave_one_out_ranks_and_says_why_intent_is_not_judged(left_out: Path) -
     assert not any("AUROC" in line for line in found["verdict"])
 
 
-def test_a_run_by_leave_one_out_can_be_exported(
-    left_out: Path, small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def instead_of_a_graph(parts: object, path: Path) -> None:
-        """The graph does not depend on the split; what it is made from does."""
-        assert export._example(parts).offsets[-1] > 0
-        shutil.copy(small_artifact / "model.onnx", path)
+@pytest.fixture
+def without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph doesn't depend on the split; what it is made from does. Those of one objective answer in other tests: next_item's in
+    test_experiment_leave_one_out, intent's in test_training_objectives_categories."""
 
-    monkeypatch.setattr(export, "write_graph", instead_of_a_graph)
+    def write_nothing(parts: Parts, path: Path) -> None:
+        assert export._example(parts).offsets[-1] > 0
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(export, "write_graph", write_nothing)
+
+
+@pytest.mark.usefixtures("without_a_graph")
+def test_a_run_by_leave_one_out_can_be_exported(left_out: Path, tmp_path: Path) -> None:
     out = export.export(composed("export", [f"run={left_out}", f"out={tmp_path / 'artifact'}"]))
     cases = json.loads((out / "golden.json").read_text())
     assert all(len(case["answer"]["item"]) == 20 for case in cases)
 
 
+@pytest.mark.usefixtures("without_a_graph")
 @pytest.mark.parametrize("objective", ["next_item", "intent"])
 def test_one_objective_is_enough(small_store: Path, tmp_path: Path, objective: str) -> None:
     out = make_run(small_store, tmp_path / "run", f"objective=[{objective}]", "trainer.max_epochs=1")

@@ -1,12 +1,10 @@
 """A search knows validation alone, stops what is worse than most, and is the same search when it is interrupted."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers_commands import Commands
 from helpers_training import make_store, train_config
 
 from training import run as running
@@ -63,7 +61,7 @@ def test_what_is_worse_than_most_stops(store: Path, tmp_path: Path) -> None:
     assert len(qualities_of(tmp_path / "4")) == 2
 
 
-def test_a_sweep_finds_the_same_trials_again(store: Path, tmp_path: Path) -> None:
+def test_a_sweep_finds_the_same_trials_again(commands: Commands, store: Path, tmp_path: Path) -> None:
     where = [f"store={store}", f"trials={tmp_path / 'trials'}", f"hydra.sweep.dir={tmp_path}"]
     small = [
         "data=events",
@@ -75,11 +73,10 @@ def test_a_sweep_finds_the_same_trials_again(store: Path, tmp_path: Path) -> Non
         "encoder.num_blocks=1",
     ]
     words = [*where, *small, "name=sweep", "showcase=1", "trainer.enable_progress_bar=false", "hydra.sweeper.n_trials=2"]
-    command = [sys.executable, "-m", "training.run", "--multirun", "search=next_item", *words]
-    done = [subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ}) for _ in range(2)]
-    assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
+    done = [commands.run("training.run", "--multirun", "search=next_item", *words, folder=tmp_path) for _ in range(2)]
+    assert [one.code for one in done] == [0, 0], done[0].err + done[1].err
     trials = [json.loads((tmp_path / "trials" / str(number) / "trial.json").read_text()) for number in range(2)]
     assert trials[0]["settings"] != trials[1]["settings"]
-    assert f"best of 2: {max(trial['quality'] for trial in trials):.4f}" in done[0].stdout
-    assert done[1].stdout.count("is finished") == 2
+    assert f"best of 2: {max(trial['quality'] for trial in trials):.4f}" in done[0].out
+    assert done[1].out.count("is finished") == 2
     assert f"best_value: {max(trial['quality'] for trial in trials)}" in (tmp_path / "optimization_results.yaml").read_text()
