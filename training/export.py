@@ -121,7 +121,7 @@ def write_graph(parts: Parts, path: Path) -> None:
     servable = Servable(parts.model, fields).eval()
     inputs = (*example.fields.values(), example.offsets, example.now)
     dynamic = {"inputs": tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)}
-    with without_chatter(), without_a_long_search():
+    with without_chatter():
         program = torch.onnx.export(
             servable,
             inputs,
@@ -149,26 +149,6 @@ def without_chatter() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def without_a_long_search() -> Iterator[None]:
-    """onnxscript's rule that joins slices lists the whole graph before it looks whether a node is one: a third of an export's time.
-
-    Asked of slices alone, it does what it did.
-    """
-    from onnxscript.rewriter.rules.common import slice_split_rule  # takes seconds to import, which only what exports should wait for
-
-    rewrite = slice_split_rule.try_rewrite
-
-    def rewrite_slices(model: Any, graph: Any, node: Any, **rest: Any) -> Any:
-        return rewrite(model, graph, node, **rest) if node.op_type == "Slice" else None
-
-    slice_split_rule.try_rewrite = rewrite_slices
-    try:
-        yield
-    finally:
-        slice_split_rule.try_rewrite = rewrite
 
 
 def contract(parts: Parts, folder: Path, *, name: str, tolerance: float, checkpoint: str) -> dict[str, Any]:
