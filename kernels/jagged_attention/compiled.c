@@ -15,14 +15,14 @@ typedef struct {
     const int64_t *offsets, *order, *sees; /* order: rows that are not empty, the longest first */
     const float *q, *k, *v;
     int64_t q_step, k_step, v_step; /* numbers from one token to the next; heads stand side by side */
-    const float *by_distance; /* [heads, longest + 1]: the bias at distance longest … 0, times log2 e */
-    const float *by_time;           /* [heads, num_knots], times log2 e; moment: of each token, in units of time; NULL: not known */
-    const int64_t *moment;
+    const float *by_distance;       /* [heads, longest + 1]: the bias at distance longest … 0, times log2 e */
+    const float *by_time;           /* [heads, num_knots], times log2 e */
+    const int64_t *moment;          /* of each token; NULL: not known */
     int64_t num_knots;
-    double per_unit; /* 1 / the unit of the time table */
-    float *out, *log_normaliser; /* [T, heads, dim], [T, heads], the latter to base e; read on the way back */
-    const float *grad;    /* [T, heads, dim] */
-    float *dq, *dk, *dv;  /* [T, heads, dim] */
+    double per_unit;             /* 1 / the unit of the time table */
+    float *out, *log_normaliser; /* [T, heads, dim], [T, heads]; read on the way back */
+    const float *grad;           /* [T, heads, dim] */
+    float *dq, *dk, *dv;         /* [T, heads, dim] */
     double *d_distance, *d_time; /* [num_groups, heads, longest + 1] and [num_groups, heads, num_knots]: zeros at first */
 } Attention;
 
@@ -30,7 +30,7 @@ typedef struct {
     const Attention *a;
     int64_t head, start, length, Lp, Dp;
     float *keys_DL, *values_DL, *keys, *values, *queries, *pulled, *dk, *dv; /* [D, Lp] or [L, Dp] */
-    float *weights, *d_logits, *knots;                                        /* [BLOCK, Lp] */
+    float *weights, *d_logits, *knots;                                       /* [BLOCK, Lp] */
 } Row;
 
 /* [L, D] of one head, times `scale`, to padded rows. */

@@ -36,8 +36,8 @@ def linear_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, *, negligible: flo
 def weighted_logsumexp(x: Tensor, weight: Tensor, bias: Tensor, row_weight: Tensor) -> Tensor:
     """Σ_q row_weight_q · log Σ_v exp(x_q · weight_v + bias_v), a scalar, float32 at least.
 
-    As linear_logsumexp, and a quarter cheaper on a CPU: since it is known how much each row counts, the gradients are made together with
-    the value. row_weight [Q] is a constant: no gradient reaches it.
+    As linear_logsumexp, and a quarter cheaper on the blocked path: since it is known how much each row counts, the gradients are made
+    together with the value. row_weight [Q] is a constant: no gradient reaches it.
     ValueError: shapes or types that don't fit.
     """
     _check_catalogue(x, weight, bias, 0.0)
@@ -62,7 +62,7 @@ def linear_cross_entropy(
     """−log of the target's probability in a softmax over the whole catalogue, for each row of x, [Q], or their sum or mean.
 
     x [Q, D], weight [V, D], target int64 [Q], bias [V]; float32 at least. Differentiable in x, weight and bias; `negligible` as in
-    linear_logsumexp. A sum or a mean is cheaper than the rows one by one (weighted_logsumexp says why); of it nothing is neglected.
+    linear_logsumexp. A sum or a mean may be cheaper than the rows one by one (weighted_logsumexp says why); of it nothing is neglected.
     ValueError: shapes or types that don't fit. IndexError: a target outside the catalogue.
     """
     bias = weight.new_zeros(weight.shape[:1]) if bias is None else bias

@@ -12,12 +12,12 @@
 
 typedef struct {
     int64_t num_rows, num_items, dim, num_groups, num_threads;
-    const float *x, *weight, *bias;    /* [Q, D], [V, D], [V] */
-    const int32_t *row_id, *item_id;   /* [Q], [V]: where they are the same, the item is not there for the row; NULL: all are */
-    const float *shift;                /* [Q]: taken off a row's logits: forth what none exceeds, back the normaliser */
-    float *sums;                       /* forth: [num_groups, Q, LANES], zeros at first */
-    const float *row_weight;           /* back: [Q] */
-    float *dx, *d_weight, *d_bias;     /* back: [num_groups, Q, D], [V, D], [V], zeros at first */
+    const float *x, *weight, *bias;  /* [Q, D], [V, D], [V] */
+    const int32_t *row_id, *item_id; /* [Q], [V]: where they are the same, the item is not there for the row; NULL: all are */
+    const float *shift;              /* [Q]: taken off a row's logits: forth what none exceeds, back the normaliser */
+    float *sums;                     /* forth: [num_groups, Q, LANES], zeros at first */
+    const float *row_weight;         /* back: [Q] */
+    float *dx, *d_weight, *d_bias;   /* back: [num_groups, Q, D], [V, D], [V], zeros at first */
 } Softmax;
 
 typedef struct {
