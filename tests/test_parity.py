@@ -145,7 +145,8 @@ OTHER_MODELS = [
     ["encoder=bsarec"],
     ["encoder=gated"],
     ["encoder=gru4rec"],
-    ["counted_events=[view]"],
+    ["counted_events=[view]", "visit_events=[view,purchase]"],
+    ["objective=[intent,dormancy,value,loyalty]", "knows_items=false"],
     [
         "knows_times=false",
         "objectives.next_item.repeat=false",
