@@ -177,7 +177,7 @@ def test_rhythm_of_a_stranger_is_finite_and_like_that_of_any_other_stranger() ->
 
 def said_of_rhythm(log: History, now: int) -> Tensor:
     batch = batch_of(log, now)
-    said = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now, counted=[]))(batch, group(batch))
+    said = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now, counted=[], visited=[]))(batch, group(batch))
     assert said.shape == (log.num_customers, rhythm.RHYTHM_SIZE)
     return said
 
