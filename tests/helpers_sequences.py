@@ -97,10 +97,12 @@ def same_log(ours: Log, theirs: Log) -> bool:
     )
 
 
-def facts_of(log: Log, train_until: np.ndarray | int, *, counted: Sequence[str] = ("view", "campaign")) -> Facts:
+def facts_of(
+    log: Log, train_until: np.ndarray | int, *, counted: Sequence[str] = ("view", "campaign"), visited: Sequence[str] = ("view", "purchase")
+) -> Facts:
     keys = {"item": ["", "", *(f"item {number}" for number in range(2, NUM_ITEMS))], "event": EVENT_NAMES}
     vocabularies = {field: Vocabulary(names, np.ones(len(names), dtype=np.int64)) for field, names in keys.items()}
-    return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1), counted=counted)
+    return Facts.of(log, vocabularies, np.broadcast_to(train_until, len(log.offsets) - 1), counted=counted, visited=visited)
 
 
 def _without_heads(*, num_heads: int, **sizes: float) -> Encoder:

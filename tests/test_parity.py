@@ -142,8 +142,9 @@ def test_recorded_answers_hold(predictor: Predictor, small_artifact: Path) -> No
 
 OTHER_MODELS = [  # every encoder, every option once: making a graph takes longer than all else here
     ["encoder=hstu"],
-    ["encoder=gated", "counted_events=[view]"],
+    ["encoder=gated", "counted_events=[view]", "visit_events=[view,purchase]"],
     ["encoder=gru4rec"],
+    ["objective=[intent,dormancy,value,loyalty]", "knows_items=false"],
     [
         "knows_times=false",
         "objectives.next_item.repeat=false",

@@ -124,6 +124,16 @@ def test_a_log_without_numbers() -> None:
     assert embedded.questions.x.shape == (LOG.num_customers, 4)
 
 
+@pytest.mark.parametrize("knows_items", [False, True])
+def test_a_model_that_knows_no_items_reads_what_was_done_and_not_with_which(knows_items: bool) -> None:
+    facts = replace(facts_of(LOG, NOW), knows_items=knows_items)
+    features = Features(categories=["item", "event"], numbers=["price"], rhythm_events=["purchase"], dim=4, dropout=0.0, facts=facts)
+    others = History(LOG.offsets, {**LOG.columns, "item": LOG.columns["item"][::-1].copy()})
+    ours, theirs = (features(batch_of(log)).steps.x for log in (LOG, others))
+    assert torch.equal(ours, theirs) is not knows_items
+    assert (features.items is None) is not knows_items
+
+
 def test_rhythm_by_hand() -> None:
     """Two purchases and a view; asked three days after the last purchase."""
     days = [(0, PURCHASE), (0, PURCHASE), (10, PURCHASE), (12, VIEW)]
@@ -167,7 +177,7 @@ def test_rhythm_of_a_stranger_is_finite_and_like_that_of_any_other_stranger() ->
 
 def said_of_rhythm(log: History, now: int) -> Tensor:
     batch = batch_of(log, now)
-    said = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now, counted=[]))(batch, group(batch))
+    said = rhythm.Rhythm(events=["purchase"], facts=facts_of(log, now, counted=[], visited=[]))(batch, group(batch))
     assert said.shape == (log.num_customers, rhythm.RHYTHM_SIZE)
     return said
 

@@ -1,9 +1,11 @@
-"""What else customers do: counted as plain Python counts, of the asked kinds alone, the rest of the rhythm untouched."""
+"""What else customers do: counted as plain Python counts, of the asked kinds and visits alone, the rest of the rhythm untouched."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
-from helpers_sequences import CAMPAIGN, START, VIEW, facts_of, log_of, one_each, questions_of, random_log, rows_of
+from helpers_sequences import CAMPAIGN, PURCHASE, START, VIEW, facts_of, log_of, one_each, questions_of, random_log, rows_of
 from torch import Tensor
 
 from training.errors import ConfigError
@@ -18,8 +20,8 @@ NOW = START + 50 * DAY
 HOUR = DAY // 24
 
 
-def said_of(log: History, now: np.ndarray | int, *counted: str) -> Tensor:
-    facts = facts_of(log, NOW, counted=counted)
+def said_of(log: History, now: np.ndarray | int, *counted: str, visited: Sequence[str] = ()) -> Tensor:
+    facts = facts_of(log, NOW, counted=counted, visited=visited)
     batch = questions_of(log).ask(*one_each(log, now))
     said = Rhythm(events=["purchase"], facts=facts)(batch, group(batch))
     assert said.shape == (log.num_customers, rhythm_size(facts))
@@ -47,10 +49,42 @@ def test_an_event_at_the_edge_of_a_window_is_outside_and_one_at_the_moment_is_pa
     assert within == [1 if days <= 7 else 2 for days in WINDOW_DAYS]
 
 
+def visits_by_hand(log: History, customer: int, now: int) -> list[float]:
+    """Times at which something was seen or bought, after half an hour of neither; what else happens in between is no matter."""
+    times = sorted({time for time, event, _ in rows_of(log, customer) if event in (VIEW, PURCHASE)})
+    begins = [time for place, time in enumerate(times) if place == 0 or time - times[place - 1] > HOUR // 2]
+    ages = [now - time for time in begins if time <= now]
+    return [*(sum(age < days * DAY for age in ages) for days in WINDOW_DAYS), min(ages, default=FAR_DAYS * DAY) / HOUR]
+
+
+def hurried(log: History) -> History:
+    """The same days lived through in an hour: most steps lie within half an hour of another."""
+    time = NOW - HOUR + (log.columns["timestamp"] - START) // (120 * 24)
+    return History(log.offsets, {**log.columns, "timestamp": time})
+
+
+@pytest.mark.parametrize("log", [LOG, hurried(LOG)], ids=["days apart", "minutes apart"])
+@pytest.mark.parametrize("now", [START - DAY, NOW - HOUR // 2, NOW, START + 200 * DAY])
+def test_visits_are_counted_where_they_begin(log: History, now: int) -> None:
+    told = said_of(log, now, "view", visited=["purchase", "view"])[:, RHYTHM_SIZE:].double().expm1()
+    assert told.shape[1] == 2 * NUMBERS_A_KIND
+    visits = told.view(len(told), NUMBERS_A_KIND, 2)[:, :, 1]
+    wanted = [visits_by_hand(log, customer, now) for customer in range(log.num_customers)]
+    np.testing.assert_allclose(visits, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_half_an_hour_of_silence_parts_visits_and_a_message_does_not_break_it() -> None:
+    begin, later = NOW - DAY, NOW - DAY + HOUR // 2
+    twice = [(begin, VIEW, 2), (begin + 1, CAMPAIGN, 14), (later, PURCHASE, 2), (later + HOUR // 2 + 1, VIEW, 3)]
+    log = log_of([twice, [(later, VIEW, 2)]])
+    visits = said_of(log, NOW, visited=["purchase", "view"])[:, RHYTHM_SIZE + 1].expm1().round().tolist()
+    assert visits == [2, 1]
+
+
 def test_the_rest_of_the_rhythm_is_what_it_was() -> None:
     without = said_of(LOG, NOW)
     assert without.shape[1] == RHYTHM_SIZE
-    torch.testing.assert_close(said_of(LOG, NOW, "view")[:, :RHYTHM_SIZE], without, rtol=0, atol=0)
+    torch.testing.assert_close(said_of(LOG, NOW, "view", visited=["view"])[:, :RHYTHM_SIZE], without, rtol=0, atol=0)
 
 
 def test_an_event_that_the_log_does_not_have() -> None:

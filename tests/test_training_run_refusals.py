@@ -59,6 +59,12 @@ def test_force_with_a_mistake_leaves_the_old_run(
     assert files(small_run) == before
 
 
+def test_who_knows_no_items_recommends_none(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected objectives of outcomes alone where knows_items=false, received next_item"):
+        make_run(small_store, tmp_path / "run", "knows_items=false")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("finished", [False, True], ids=["interrupted", "finished"])
 def test_a_run_is_never_taken_for_one_of_another_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
     store, out = make_store(tmp_path, shop_rows(num_customers=24, seed=1)), tmp_path / "run"

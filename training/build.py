@@ -51,13 +51,22 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     split = make_split(store, **_plain(config.data.split))
     train_until = split.test.now if refit else split.train_until
     tower = _plain(config).get("item_tower", False)
-    counted = _plain(config).get("counted_events", [])
-    knows_times = config.get("knows_times", True)
-    facts = Facts.of(store, store.vocabularies, train_until, item_tower=tower, counted=counted, knows_times=knows_times)
+    counted, visited = (_plain(config).get(name, []) for name in ("counted_events", "visit_events"))
+    facts = Facts.of(
+        store,
+        store.vocabularies,
+        train_until,
+        item_tower=tower,
+        counted=counted,
+        visited=visited,
+        knows_times=config.get("knows_times", True),
+        knows_items=config.get("knows_items", True),
+    )
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
     _check_outputs(objectives)
     _check_read(objectives, fields.names)
+    _check_known(objectives, facts)
     if config.get("knows_target_time", False):
         split = at_target_times(store, split, _kinds_of_targets(objectives))
     features = Features(
@@ -136,6 +145,14 @@ def _check_read(objectives: Mapping[str, Objective], fields: Sequence[str]) -> N
                 f"expected the model to read {missing[0]}, of which objectives.{name} asks, received {', '.join(fields)}; "
                 f"add {missing[0]} to categories"
             )
+
+
+def _check_known(objectives: Mapping[str, Objective], facts: Facts) -> None:
+    recommends = [name for name, objective in objectives.items() if isinstance(objective, NextItem)]
+    if recommends and not facts.knows_items:
+        raise ConfigError(f"expected objectives of outcomes alone where knows_items=false, received {recommends[0]}; leave it out")
+    if facts.said and not facts.knows_items:
+        raise ConfigError(f"expected item_tower=false where knows_items=false, received {', '.join(facts.said)}; choose one of them")
 
 
 def make_trainer(config: DictConfig, **options: object) -> pl.Trainer:

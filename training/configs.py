@@ -36,7 +36,9 @@ class TrainSettings:
     numbers: list[str]
     item_tower: bool | Names
     counted_events: list[str]
+    visit_events: list[str]
     knows_times: bool
+    knows_items: bool
     knows_target_time: bool
     customers_per_batch: Count
     tokens_per_batch: Count | None

@@ -1,12 +1,14 @@
-"""What else a customer does beside buying: of chosen kinds of event, how many there were lately and how long ago the latest was.
+"""What else a customer does beside buying: of chosen kinds of event, how many there were lately and how long ago the latest was,
+and the same of visits, whatever was done in them.
 
 Recency, frequency and money see purchases only, but who still looks has not left. The steps tell of it too; attention, though, takes means
-and does not count.
+and does not count. Of whether somebody has left, ten views in a visit tell no more than one: what comes at random times is the visit.
 """
 
 import torch
 from torch import Tensor, nn
 
+from kernels import ragged
 from training.models import clock
 from training.models.facts import Facts
 from training.models.grouping import Grouping
@@ -15,17 +17,28 @@ from training.sequences.batch import Batch
 WINDOW_DAYS = (1, 7, 28, 91, 365)
 NUMBERS_A_KIND = len(WINDOW_DAYS) + 1
 FAR_DAYS = 3650.0  # as long ago as never
+SILENCE = clock.MICROSECONDS_PER_DAY // 48  # half an hour: who does something after so long has come again
+
+
+def activity_size(facts: Facts) -> int:
+    """How many numbers a question."""
+    return NUMBERS_A_KIND * (len(facts.counted) + bool(facts.visited))
 
 
 class Activity(nn.Module):
-    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest."""
+    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest.
+
+    Where there are `facts.visited`, visits are one kind more. A visit is where it begins, by an event of these kinds.
+    """
 
     kinds: Tensor
+    visited: Tensor
     windows: Tensor
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
-        self.register_buffer("kinds", torch.tensor(facts.counted), persistent=False)
+        self.register_buffer("kinds", torch.tensor(facts.counted, dtype=torch.int64), persistent=False)
+        self.register_buffer("visited", torch.tensor(facts.visited, dtype=torch.int64), persistent=False)
         self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
 
     def forward(self, batch: Batch, grouping: Grouping, question: Tensor, step: Tensor) -> Tensor:
@@ -37,9 +50,22 @@ class Activity(nn.Module):
         return torch.cat([within, since], -1).log1p()
 
     def _of_step(self, batch: Batch, grouping: Grouping) -> Tensor:
-        """How many events of each kind a step holds: [S, kinds]."""
+        """How many events of each kind a step holds, and whether a visit begins there: [S, kinds]."""
         of_kind = (batch.fields["event"][:, None] == self.kinds).to(torch.float32)
-        return torch.zeros(grouping.time.shape[0], of_kind.shape[1], device=of_kind.device).index_add(0, grouping.step, of_kind)
+        counts = torch.zeros(grouping.time.shape[0], of_kind.shape[1], device=of_kind.device).index_add(0, grouping.step, of_kind)
+        return torch.cat([counts, self._begins(batch, grouping)[:, None]], -1) if len(self.visited) else counts
+
+    def _begins(self, batch: Batch, grouping: Grouping) -> Tensor:
+        """1 where a visit begins, 0 elsewhere: [S]. What the customer did before is looked up by its rank among all that customers did."""
+        is_visit = (batch.fields["event"][:, None] == self.visited).any(-1).to(torch.int64)
+        num_steps = grouping.time.shape[0]
+        step = torch.arange(num_steps, device=is_visit.device)
+        there = (torch.zeros_like(step).index_add(0, grouping.step, is_visit) > 0).to(torch.int64)
+        rank = there.cumsum(0)
+        of_rank = step.new_zeros(num_steps + 1).scatter_add(0, rank * there, step * there)
+        before = of_rank[rank - there]
+        is_first = (rank - there == 0) | (before < grouping.offsets[ragged.row_of_value(grouping.offsets, num_steps)])
+        return (there * (is_first | (grouping.time - grouping.time[before] > SILENCE)).to(torch.int64)).to(torch.float32)
 
     def _within(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
         """Summed between the windows' edges, then over them: a pair is added once and not in every window."""

@@ -19,8 +19,9 @@ class Facts:
 
     until: µs, int64 [C], at which it ends for each customer.
     said: {attribute: a text an item id}, of those attributes by which the model knows items beside their ids. vocabularies: the log's.
-    counted: ids of the kinds of event of which the model is told how many there were (training.models.activity).
-    knows_times: whether the log tells when things happened, and not only in which order.
+    counted: ids of the kinds of event of which the model is told how many there were; visited: of those by which it is told how many visits
+    (training.models.activity).
+    knows_times: whether the log tells when things happened, and not only in which order. knows_items: whether the model tells items apart.
     """
 
     sizes: Mapping[str, int]
@@ -30,7 +31,9 @@ class Facts:
     said: Mapping[str, list[str]] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     counted: Sequence[int] = ()
+    visited: Sequence[int] = ()
     knows_times: bool = True
+    knows_items: bool = True
 
     @classmethod
     def of(
@@ -41,9 +44,11 @@ class Facts:
         *,
         item_tower: bool | list[str] = False,
         counted: Sequence[str] = (),
+        visited: Sequence[str] = (),
         knows_times: bool = True,
+        knows_items: bool = True,
     ) -> "Facts":
-        """item_tower: the attributes by which items are known, or whether all are. counted: names of events.
+        """item_tower: the attributes by which items are known, or whether all are. counted, visited: names of events.
 
         Raises ConfigError for an attribute that no item has, and for an event that the log doesn't have.
         """
@@ -57,8 +62,9 @@ class Facts:
                 f"expected item_tower to name attributes of this log's items ({there}), received {received}; correct it or set data.items"
             )
         said = {name: attributes[name] for name in wanted}
-        facts = cls(sizes, events, History.at(log, train_until), train_until, said, vocabularies, knows_times=knows_times)
-        return replace(facts, counted=facts.event_ids(list(counted)).tolist())
+        training = History.at(log, train_until)
+        facts = cls(sizes, events, training, train_until, said, vocabularies, knows_times=knows_times, knows_items=knows_items)
+        return replace(facts, counted=facts.event_ids(list(counted)).tolist(), visited=facts.event_ids(list(visited)).tolist())
 
     def new_items(self) -> np.ndarray:
         """Items that training never saw, but of which something is said: bool [num_items]. None where the model knows items by id alone."""

@@ -39,7 +39,7 @@ class Features(nn.Module):
     """Embeds a batch: `steps`, one token a step, and `questions`, one token a moment. sparse_items: see `Items`.
 
     Where a log tells only in which order things happened, steps are what was in them, and a question starts from the latest of them, as in
-    SASRec, instead of from the customer's rhythm.
+    SASRec, instead of from the customer's rhythm. Where the model is not to tell items apart, it reads what was done, and not with which.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class Features(nn.Module):
         self.embeddings = nn.ModuleDict(
             {
                 field: Items(facts.sizes[field], dim, sparse=sparse_items) if field == "item" else nn.Embedding(facts.sizes[field], dim)
-                for field in categories
-                if field == "item" or facts.sizes[field] > ONE_KEY
+                for field in _embedded(categories, facts)
             }
         )
-        if facts.said:
+        if self.items is not None and facts.said:
             self.items.tower = ItemTower(facts.said, dim)
         for parameter in self.embeddings.parameters():
             nn.init.normal_(parameter, std=0.05)
-        with torch.no_grad():
-            self.items.weight[torch.from_numpy(facts.new_items())] = 0.0  # known by what is said of them alone
+        if self.items is not None:
+            with torch.no_grad():
+                self.items.weight[torch.from_numpy(facts.new_items())] = 0.0  # known by what is said of them alone
         self.from_numbers = nn.Linear(2 * len(numbers), dim) if numbers else None
         if self.knows_times:
             self.from_step = nn.Linear(clock.CALENDAR_SIZE + 3, dim)
@@ -79,8 +79,10 @@ class Features(nn.Module):
         self.dropout = Dropout(dropout)
 
     @property
-    def items(self) -> Items:
-        """The item embeddings, shared by what is read and what is recommended."""
+    def items(self) -> Items | None:
+        """The item embeddings, shared by what is read and what is recommended; None where the model knows no items."""
+        if "item" not in self.embeddings:
+            return None
         return self.embeddings["item"]  # type: ignore[return-value]
 
     def forward(self, batch: Batch, *, with_rhythm: bool = True) -> Embedded:
@@ -103,6 +105,12 @@ class Features(nn.Module):
             return self.norm_step(mean)
         gap = torch.stack([count.log(), clock.log_days(grouping.gap), (grouping.gap < 0).to(torch.float32)], -1)
         return mean + self.from_step(torch.cat([clock.calendar(grouping.time), gap], -1))
+
+
+def _embedded(categories: list[str], facts: Facts) -> list[str]:
+    """Those of the fields that say anything; one at least."""
+    items = {"item"} if facts.knows_items else set()
+    return [field for field in categories if field in items or (field != "item" and facts.sizes[field] > ONE_KEY)] or ["event"]
 
 
 def _latest(steps: Tokens, batch: Batch) -> Tokens:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kernels import ragged
 from training.models import clock
-from training.models.activity import FAR_DAYS, NUMBERS_A_KIND, Activity
+from training.models.activity import FAR_DAYS, Activity, activity_size
 from training.models.facts import Facts
 from training.models.grouping import Grouping
 from training.sequences.batch import Batch
@@ -26,8 +26,8 @@ NUM_PURCHASES = _REGULARITY + 7  # ... steps with a purchase
 
 
 def rhythm_size(facts: Facts) -> int:
-    """How many numbers a question: RHYTHM_SIZE, then those of the events that are counted beside purchases."""
-    return RHYTHM_SIZE + NUMBERS_A_KIND * len(facts.counted)
+    """How many numbers a question: RHYTHM_SIZE, then those of the events that are counted beside purchases, and of visits."""
+    return RHYTHM_SIZE + activity_size(facts)
 
 
 class Rhythm(nn.Module):
@@ -41,7 +41,7 @@ class Rhythm(nn.Module):
         super().__init__()
         is_purchase = torch.zeros(facts.sizes["event"], dtype=torch.bool)
         is_purchase[torch.from_numpy(facts.event_ids(events))] = True
-        self.activity = Activity(facts) if facts.counted else None
+        self.activity = Activity(facts) if activity_size(facts) else None
         self.register_buffer("is_purchase", is_purchase, persistent=False)
         self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
         self.register_buffer("weeks", torch.arange(NUM_WEEKS) * 7 * clock.MICROSECONDS_PER_DAY, persistent=False)

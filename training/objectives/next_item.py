@@ -155,7 +155,7 @@ class NextItem(Objective):
 
     def _sampled_losses(self, context: Context, items: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """The same, the catalogue being judged by some of it [K], for questions that each have one item: [N]."""
-        x, own, others = self._query(context), self._vectors(context.items(items)), self._vectors(context.items(negatives))
+        x, own, others = self._query(context), self._vectors(context.vectors_of(items)), self._vectors(context.vectors_of(negatives))
         own_bias, other_bias = self._bias(items), self._bias(negatives)
         explore = (x * own).sum(-1) + own_bias
         if self.power is not None:

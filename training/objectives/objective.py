@@ -24,7 +24,8 @@ from training.sequences.split import Split, Window
 
 @dataclass
 class Context:
-    """What objectives work on. representation: [Q, D], a row a question; items: ids to vectors, [N] to [N, D].
+    """What objectives work on. representation: [Q, D], a row a question; items: ids to vectors, [N] to [N, D]; None where
+    the model knows no items.
 
     rhythm: [Q, rhythm_size], what RFM and the like know of each question (training.models.rhythm).
     """
@@ -33,12 +34,19 @@ class Context:
     grouping: Grouping
     rhythm: Tensor
     representation: Tensor
-    items: Items
+    items: Items | None
 
     @property
     def item_weight(self) -> Tensor:
         """The vectors of all items: [num_items, D]."""
+        assert self.items is not None
         return self.items.table
+
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """The vectors of some items: [N] to [N, D]."""
+        assert self.items is not None
+        vectors: Tensor = self.items(items)
+        return vectors
 
     def only(self, chosen: Tensor) -> "Context":
         """The same customers, asked only the chosen questions: bool [Q]."""
