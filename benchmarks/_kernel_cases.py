@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels import dispatch, ragged
+from kernels.feed_forward import feed_forward
 from kernels.gap_bias import HOUR, GapTables
 from kernels.hstu_attention import hstu_attention
 from kernels.jagged_attention import jagged_attention
@@ -48,6 +49,7 @@ def jobs(device: str) -> list[Job]:
         Job("softmax attention, biased", "jagged_attention", lambda: _attention(device, biased=True)),
         Job("SiLU attention", "hstu_attention", lambda: _hstu(device, biased=False)),
         Job("SiLU attention, biased", "hstu_attention", lambda: _hstu(device, biased=True)),
+        Job("feed-forward layers", "feed_forward", lambda: _feed_forward(device)),
         Job("top 100 of 1,000,000", "topk_inner_product", lambda: _top(1_000_000, device)),
     ]
 
@@ -72,6 +74,21 @@ def _cross_entropy(num_items: int, device: str, *, num_rows: int = 4096, dim: in
         ours=_trained(lambda: linear_cross_entropy(x, weight, target, bias=bias, reduction="mean"), leaves),
         plain=_trained(plain, leaves),
         on_cards=others,
+    )
+
+
+def _feed_forward(device: str, *, num_tokens: int = 8192, dim: int = 64) -> Case:
+    shapes = (num_tokens, dim), (4 * dim, dim), (4 * dim,), (dim, 4 * dim), (dim,)
+    x, inner, inner_bias, outer, outer_bias = leaves = [torch.randn(shape, device=device).div_(8).requires_grad_() for shape in shapes]
+
+    def plain() -> Tensor:
+        return F.linear(F.dropout(F.gelu(F.linear(x, inner, inner_bias)), 0.2), outer, outer_bias).sum()
+
+    return Case(
+        operations=3 * 2 * 2 * num_tokens * 4 * dim**2,
+        bytes=4 * 2 * sum(tensor.numel() for tensor in leaves),
+        ours=_trained(lambda: feed_forward(x, inner, inner_bias, outer, outer_bias, dropped=51, seed=1).sum(), leaves),
+        plain=_trained(plain, leaves),
     )
 
 
