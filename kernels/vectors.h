@@ -18,6 +18,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES))); /* what wraps around where signed numbers must not */
 
 static inline vec load(const float *from) { vec x; memcpy(&x, from, sizeof x); return x; }
 static inline void store(float *to, vec x) { memcpy(to, &x, sizeof x); }
@@ -27,18 +28,18 @@ static inline vec choose(ints is, vec yes, vec no) { return (vec)((is & (ints)ye
 /* 2^x for x of at most 127: the nearest whole number goes into the exponent, the rest through a polynomial. */
 static inline vec exp2_of(vec x) {
     const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number */
-    vec whole = (x + magic) - magic, f = x - whole;
+    vec held = choose(x > VANISHING, x, all(VANISHING)), whole = (held + magic) - magic, f = held - whole;
     vec y = 1.5252734e-5f * f + 1.5403530e-4f;
     y = y * f + 1.3333558e-3f, y = y * f + 9.6181291e-3f, y = y * f + 5.5504109e-2f;
     y = y * f + 2.4022651e-1f, y = y * f + 6.9314718e-1f, y = y * f + 1.0f;
-    vec scaled = (vec)((ints)y + (__builtin_convertvector(whole, ints) << 23));
+    vec scaled = (vec)((bits)y + ((bits)__builtin_convertvector(whole, ints) << 23));
     return choose(x >= VANISHING, scaled, choose(x != x, x, all(0)));
 }
 
 /* log2 of x ≥ 1, normal: the exponent, and of the rest m in [√½, √2) a series in (m − 1) / (m + 1). */
 static inline vec log2_of(vec x) {
-    ints bits = (ints)x, exponent = (bits - 0x3f3504f3) >> 23;
-    vec m = (vec)(bits - (exponent << 23)), s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+    ints exponent = ((ints)x - 0x3f3504f3) >> 23;
+    vec m = (vec)((bits)x - ((bits)exponent << 23)), s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
     vec y = s2 * 0.2222222f + 0.2857143f;
     y = y * s2 + 0.4f, y = y * s2 + 0.6666667f, y = y * s2 + 2.0f;
     return __builtin_convertvector(exponent, vec) + y * s * 1.44269504f;

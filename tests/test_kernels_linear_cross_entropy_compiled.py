@@ -110,7 +110,7 @@ def test_logits_far_apart() -> None:
     tensors = catalogue(40, 200, 16, size=12.0)
     exact = results(linear_logsumexp, "reference", tensors, torch.float64)
     for one, truth in zip(results(linear_logsumexp, "compiled", tensors), exact, strict=True):
-        torch.testing.assert_close(one.double(), truth, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(one.double(), truth, rtol=1e-2, atol=1e-2)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
