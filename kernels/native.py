@@ -32,9 +32,13 @@ def suits(operator: str, dtype: torch.dtype) -> bool:
 def call(operator: str, function: str, told: ctypes.Structure, tensors: Mapping[str, Tensor]) -> None:
     """`function` of the operator's source on `told`, whose fields of the tensors' names are given their addresses.
 
+    ValueError: a tensor of floats that are not float32, and of none of the fields that `told.doubles` names: C would read other numbers.
     MemoryError: there was none for its scratch.
     """
     for name, tensor in tensors.items():
+        wanted = torch.float64 if name in getattr(told, "doubles", ()) else torch.float32
+        if tensor.is_floating_point() and tensor.dtype != wanted:
+            raise ValueError(f"{function}: expected {name} of {wanted}, received {tensor.dtype}; give all tensors the type of the first")
         setattr(told, name, tensor.data_ptr())
     source = _of(operator)
     assert source is not None

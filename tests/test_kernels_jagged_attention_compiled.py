@@ -1,10 +1,7 @@
 """Softmax attention in C: against the specification, and what holds for every path."""
 
-import ctypes
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +25,6 @@ pytestmark = pytest.mark.skipif(
     not native.suits("jagged_attention", torch.float32), reason="no C compiler is found: the path does not exist here"
 )
 searched = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-SOURCE = Path(compiled.__file__).with_name("compiled.c")
 
 
 @pytest.fixture(autouse=True)
@@ -149,36 +145,8 @@ def test_other_types_are_refused() -> None:
         softmax_attention(rows_of([3]))
 
 
-def test_without_a_compiler_the_next_path_is_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setenv("CC", "no-such-compiler")
-    with caplog.at_level(logging.INFO):
-        assert native.library(SOURCE) is None
-    assert "no C compiler is found (CC names one)" in caplog.text
-    monkeypatch.setattr(native, "_of", lambda _: None)
-    assert dispatch.choose("jagged_attention", torch.zeros(1)) == "blocked"
-
-
-def test_a_source_that_does_not_compile_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "broken.c").write_text("int answer(void) { return }")
-    assert native.library(tmp_path / "broken.c") is None
-    assert "broken.c is not built" in caplog.text
-    assert "error" in caplog.text
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-
-
-def test_a_source_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source = tmp_path / "answer.c"
-    source.write_text("int answer(void) { return 42; }")
-    first = native.library(source)
-    assert isinstance(first, ctypes.CDLL)
-    assert first.answer() == 42
-    (built,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    before = built.stat().st_mtime_ns
-    native.library(source)
-    assert built.stat().st_mtime_ns == before
-    source.write_text("int answer(void) { return 43; }")
-    again = native.library(source)
-    assert again is not None
-    assert again.answer() == 43
+def test_tables_of_another_type_are_refused() -> None:
+    rows = rows_of([3, 5], dtype=torch.float32)
+    assert rows.positions is not None
+    with pytest.raises(ValueError, match=r"expected by_distance of torch.float32, received torch.float64"):
+        softmax_attention(replace(rows, positions=rows.positions.double()))

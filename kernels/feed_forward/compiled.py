@@ -35,7 +35,7 @@ def forward(
     x: Tensor, weight_in: Tensor, bias_in: Tensor, weight_out: Tensor, bias_out: Tensor, dropped: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The result [T, D], and what GELU was given [T, F]."""
-    out, before = torch.empty(x.shape), torch.empty(len(x), len(weight_in))
+    out, before = x.new_empty(x.shape), x.new_empty(len(x), len(weight_in))
     weights = {"panels_in": _panels(weight_in.T), "turned_out": weight_out.T}
     _run("feed_forward", weight_in.shape, dropped, seed, x=x, bias_in=bias_in, bias_out=bias_out, before=before, out=out, **weights)
     return out, before
@@ -46,9 +46,9 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight_in, bias_in, weight_out and bias_out."""
     (hidden, dim), groups = weight_in.shape, _num_groups(len(x))
-    dx, d_in, d_turned_out = torch.empty(x.shape), torch.zeros(groups, hidden, dim), torch.zeros(groups, hidden, dim)
+    dx, d_in, d_turned_out = x.new_empty(x.shape), x.new_zeros(groups, hidden, dim), x.new_zeros(groups, hidden, dim)
     learned = {"dx": dx, "d_in": d_in, "d_turned_out": d_turned_out}
-    learned |= {"d_bias_in": torch.zeros(groups, hidden), "d_bias_out": torch.zeros(groups, dim)}
+    learned |= {"d_bias_in": x.new_zeros(groups, hidden), "d_bias_out": x.new_zeros(groups, dim)}
     weights = {"panels_out": _panels(weight_out), "weight_in": weight_in}
     _run("feed_forward_backward", weight_in.shape, dropped, seed, x=x, before=before, grad=grad, **weights, **learned)
     return dx, d_in.sum(0), learned["d_bias_in"].sum(0), d_turned_out.sum(0).T.contiguous(), learned["d_bias_out"].sum(0)

@@ -24,6 +24,8 @@ _Pointer, _Number = ctypes.c_void_p, ctypes.c_int64
 class _Attention(ctypes.Structure):
     """As the structure of that name in compiled.c."""
 
+    doubles = ("d_distance", "d_time")
+
     _fields_ = (
         *((name, _Number) for name in ("heads", "dim", "num_rows", "longest", "num_groups", "num_threads")),
         *((name, _Pointer) for name in ("offsets", "order", "sees", "q", "k", "v")),
@@ -39,7 +41,7 @@ def forward(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, sees: Tensor, positions: Tensor, times: Tensor, moment: Tensor, unit: float
 ) -> tuple[Tensor, Tensor]:
     """The result [T, H, D] and the logarithm of each token's normaliser [T, H]."""
-    out, log_normaliser = torch.empty(q.shape), torch.empty(q.shape[:2])
+    out, log_normaliser = q.new_empty(q.shape), q.new_empty(q.shape[:2])
     rows = _rows.of(offsets)
     _run("attention_forward", rows, (q, k, v), sees, positions, times, moment, unit, out=out, log_normaliser=log_normaliser)
     return out, log_normaliser
@@ -62,7 +64,7 @@ def backward(
     """Gradients of q, k, v and of both tables."""
     rows = _rows.of(offsets)
     given = {"grad": grad.contiguous(), "out": out.contiguous(), "log_normaliser": log_normaliser.contiguous()}
-    learned = {name: torch.empty(q.shape) for name in ("dq", "dk", "dv")}
+    learned = {name: q.new_empty(q.shape) for name in ("dq", "dk", "dv")}
     d_distance = torch.zeros(rows.num_groups, len(positions), rows.longest + 1, dtype=torch.float64)
     d_time = torch.zeros(rows.num_groups, *times.shape, dtype=torch.float64)
     learned |= {"d_distance": d_distance, "d_time": d_time}

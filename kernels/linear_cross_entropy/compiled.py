@@ -35,7 +35,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Te
     highest, are_close = blocked.highest_logit(x, weight, of_kept) if len(of_kept) else (bias, False)
     if not are_close or not _fits(x):
         return blocked.forward(x, weight, bias, row_id, item_id)
-    sums = torch.zeros(_num_groups(weight), len(x), LANES)
+    sums = x.new_zeros(_num_groups(weight), len(x), LANES)
     _run("softmax_sums", x, weight, bias, row_id, item_id, shift=highest, sums=sums)
     return highest + sums.sum((0, 2)).log_()
 
@@ -46,7 +46,7 @@ def backward(
     """Gradients of x, weight and bias; nothing is neglected."""
     if not _fits(x):
         return blocked.backward(grad, x, weight, bias, row_id, item_id, normaliser, negligible)
-    dx, d_weight, d_bias = torch.zeros(_num_groups(weight), *x.shape), torch.zeros(weight.shape), torch.zeros(bias.shape)
+    dx, d_weight, d_bias = x.new_zeros(_num_groups(weight), *x.shape), x.new_zeros(weight.shape), x.new_zeros(bias.shape)
     # a row without items has the normaliser −inf; its softmax is zero everywhere
     shift = normaliser.masked_fill(normaliser == -torch.inf, torch.inf)
     learned = {"dx": dx, "d_weight": d_weight, "d_bias": d_bias}
