@@ -15,15 +15,21 @@ from training.sequences.store import SequenceStore
 LOGS = ROOT / "outputs" / "benchmark_logs"
 FEWEST = 3  # items of a customer who is asked: one to read, one to validate, one to test
 ML_100K, ML_1M_SIZED, BEAUTY = "ml_100k", "ml_1m_sized", "beauty"
+BATCH_SIZE = {BEAUTY: 512}  # customers of a few items each: 128 of them would ask 750 questions, of MovieLens some thirteen thousand
+USUAL_BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class TrainLog:
-    """lengths: of each customer's training history, whose items all but the first are targets. max_length: items that a model reads."""
+    """lengths: of each customer's training history, whose items all but the first are targets. max_length: items that a model reads.
+
+    batch_size: customers of a step.
+    """
 
     name: str
     lines: Path
     max_length: int
+    batch_size: int
     lengths: list[int]
     num_items: int
 
@@ -64,7 +70,8 @@ def prepared(lines: Path, *, max_length: int, out: Path, name: str) -> TrainLog:
     rows = [[row[0], *row[1:][-(max_length + 3) :]] for row in rows]
     out.write_text("".join(" ".join(row) + "\n" for row in rows))
     training = [row[1:-2] for row in rows]
-    return TrainLog(name, out, max_length, [len(items) for items in training], len({item for items in training for item in items}))
+    lengths, known = [len(items) for items in training], {item for items in training for item in items}
+    return TrainLog(name, out, max_length, BATCH_SIZE.get(name, USUAL_BATCH_SIZE), lengths, len(known))
 
 
 def _make_store(name: str, store: Path) -> None:

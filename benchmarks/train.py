@@ -4,10 +4,11 @@
     python -m benchmarks.train --logs ml_100k beauty --only revisit_sasrec torch_sasrec
     python -m benchmarks.train --logs ml_100k --quality ml_100k=0.06
 
-The same histories, width, blocks, heads, batches, negatives, learning rate and threads for everybody: Revisit, RecTools and RePlay as their
-documentation has them trained, and a plain loop over padded batches (benchmarks/peers). They run in turns, each in a process and an
-environment of its own; the ratio within each turn counts, since a shared machine is never equally fast twice. An epoch is its training
-alone: neither start-up nor validation. Whose epoch takes minutes runs in the first turn alone. Writes train.csv to --out.
+The same histories, width, blocks, heads, batches (128 customers; of Beauty's short histories 512), negatives, learning rate and threads for
+everybody: Revisit, RecTools and RePlay as their documentation has them trained, and a plain loop over padded batches (benchmarks/peers). They
+run in turns, each in a process and an environment of its own; the ratio within each turn counts, since a shared machine is never equally fast
+twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes minutes runs in the first turn alone. Writes
+train.csv to --out.
 """
 
 import argparse
@@ -36,7 +37,7 @@ MAX_LENGTH, MAX_LENGTH_OF_LINES = 200, 50
 LONG = 120.0  # seconds of an epoch, from which on a contestant runs in the first turn alone
 KNOWN = [ML_100K, BEAUTY, ML_1M_SIZED]
 QUALITY = {ML_100K: 0.03}
-SETTINGS = {"dim": 64, "num_blocks": 2, "num_heads": 2, "dropout": 0.2, "batch_size": 128, "learning_rate": 0.001, "num_negatives": 256}
+SETTINGS = {"dim": 64, "num_blocks": 2, "num_heads": 2, "dropout": 0.2, "learning_rate": 0.001, "num_negatives": 256}
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def race(log: TrainLog, contestants: Sequence[str], *, wanted: float, epochs: in
 
 
 def _run(name: str, log: TrainLog, *, threads: int, **settings: object) -> tuple[dict[str, Any], float]:
-    said = {**SETTINGS, "max_length": log.max_length, "seed": 0, **settings}
+    said = {**SETTINGS, "max_length": log.max_length, "batch_size": log.batch_size, "seed": 0, **settings}
     return run_peer(name, log.lines, json.dumps(said), variables={"OMP_NUM_THREADS": str(threads)})
 
 

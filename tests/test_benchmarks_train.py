@@ -29,7 +29,7 @@ def test_histories_are_cut_to_what_a_model_reads(tmp_path: Path) -> None:
 
 
 def test_operations_count_what_the_choices_cost() -> None:
-    log = _train_logs.TrainLog("log", Path(), 10, [3, 5], 1000)
+    log = _train_logs.TrainLog("log", Path(), 10, 128, [3, 5], 1000)
     with_two = train.operations(log, "full") - train.operations(log, "sampled")
     assert with_two == 6 * 64 * log.num_targets * (1000 - 257)
 
@@ -64,7 +64,7 @@ def test_who_takes_long_runs_in_the_first_turn_alone(monkeypatch: pytest.MonkeyP
         return took[name], 500.0
 
     monkeypatch.setattr(train, "_epoch", pretend)
-    log = _train_logs.TrainLog("log", tmp_path, 10, [3, 5], 1000)
+    log = _train_logs.TrainLog("log", tmp_path, 10, 128, [3, 5], 1000)
     outcomes = train.measure(log, list(took), loss="sampled", turns=3, epochs=1, threads=1)
     assert [ran.count(name) for name in took] == [3, 1, 3]
     assert [outcome.ratio for outcome in outcomes] == [1, (train.LONG + 1) / 2, 3]

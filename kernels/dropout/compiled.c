@@ -16,8 +16,12 @@ int dropout(const Dropout *d) {
     for (int64_t block = 0; block < blocks; block++) {
         uint8_t coins[COINS];
         toss(d->seed, block, coins);
-        const int64_t first = block * COINS, count = d->size - first < COINS ? d->size - first : COINS;
-        for (int64_t n = 0; n < count; n++) d->out[first + n] = coins[n] >= d->dropped ? d->x[first + n] * scale : 0.0f;
+        const int64_t left = d->size - block * COINS, count = left < COINS ? left : COINS;
+        const float *x = d->x + block * COINS;
+        float *out = d->out + block * COINS;
+        float kept[COINS];
+        for (int n = 0; n < COINS; n++) kept[n] = coins[n] >= d->dropped ? scale : 0.0f;
+        for (int64_t n = 0; n < count; n++) out[n] = kept[n] > 0 ? x[n] * scale : 0.0f;
     }
     return 0;
 }

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels import native
 
-NUMBERS_WORTH_A_THREAD = 1 << 16
+NUMBERS_WORTH_A_THREAD = 1 << 15
 
 
 class _Dropout(ctypes.Structure):

@@ -85,17 +85,17 @@ static void backward_chunk(const FeedForward *f, int64_t first, int64_t count, i
     product(F, D, count, active, 1, F, grad, D, f->d_turned_out + group * F * D, D, 1);
 }
 
-/* Every chunk; 0, or 1 where there was no memory. Chunk n is of group n modulo their number. */
+/* Every chunk; 0, or 1 where there was no memory. On the way back chunk n is of group n modulo their number; forth it stands alone. */
 static int run(const FeedForward *f, int goes_back) {
-    const int64_t num_chunks = (f->num_tokens + CHUNK - 1) / CHUNK;
+    const int64_t num_chunks = (f->num_tokens + CHUNK - 1) / CHUNK, num_groups = goes_back ? f->num_groups : num_chunks;
     int failed = 0;
 #pragma omp parallel num_threads(f->num_threads) reduction(| : failed)
     {
         float *active = malloc(sizeof(float) * (2 * CHUNK + 1) * f->hidden), *pulled = active + CHUNK * f->hidden;
         failed = !active;
 #pragma omp for schedule(dynamic)
-        for (int64_t group = 0; group < f->num_groups; group++)
-            for (int64_t chunk = group; chunk < num_chunks && active; chunk += f->num_groups) {
+        for (int64_t group = 0; group < num_groups; group++)
+            for (int64_t chunk = group; chunk < num_chunks && active; chunk += num_groups) {
                 const int64_t first = chunk * CHUNK, count = f->num_tokens - first < CHUNK ? f->num_tokens - first : CHUNK;
                 float *kept = pulled + CHUNK * f->hidden;
                 if (goes_back) backward_chunk(f, first, count, group, active, pulled, kept);

@@ -8,7 +8,8 @@ from torch import Tensor
 from kernels import native
 
 LANES, PANEL, CHUNK = 16, 32, 32  # as in compiled.c
-MOST_GROUPS, GROUP = 16, 192  # of chunks of tokens, each with gradients of its own until all are added up; tokens worth such a group
+MOST_PAIRS, PAIR = 8, 768  # of groups of chunks, each with gradients of its own until all are added up; tokens worth two: of an even
+# number two threads get equal parts
 MOST_NUMBERS = 1 << 16  # of a weight: two of them, and their gradients, are to stay in a core's own cache
 OPERATIONS_WORTH_A_THREAD = 1 << 20
 
@@ -69,7 +70,7 @@ def _run(function: str, shape: torch.Size, dropped: int, seed: int, **tensors: T
 
 
 def _num_groups(num_tokens: int) -> int:
-    return max(1, min(MOST_GROUPS, -(-num_tokens // GROUP)))
+    return 2 * max(1, min(MOST_PAIRS, -(-num_tokens // PAIR)))
 
 
 def _panels(matrix: Tensor) -> Tensor:

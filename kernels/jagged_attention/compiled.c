@@ -2,8 +2,8 @@
 
    Blocks of BLOCK queries meet the keys up to the last that one of them sees. Logits are to base 2.
 
-   Rows are dealt to GROUPS in a fixed way, and what the tables learn is added up group by group: the same bits from run to run, on however
-   many threads. L: tokens of a row; D: numbers of a head; both are padded to whole vectors in the scratch (Lp, Dp). */
+   Groups are neighbouring rows, cut in a fixed way, and what the tables learn is added up group by group: the same bits from run to run, on
+   however many threads. L: tokens of a row; D: numbers of a head; both are padded to whole vectors in the scratch (Lp, Dp). */
 
 #include "vectors.h"
 
@@ -11,8 +11,8 @@
 #define ROUND(n) (((n) + LANES - 1) / LANES * LANES)
 
 typedef struct {
-    int64_t heads, dim, num_rows, longest, num_groups, num_threads;
-    const int64_t *offsets, *order, *sees; /* order: rows that are not empty, the longest first */
+    int64_t heads, dim, longest, num_groups, num_threads;
+    const int64_t *offsets, *groups, *sees; /* groups: the first row of each, then the number of rows */
     const float *q, *k, *v;
     int64_t q_step, k_step, v_step; /* numbers from one token to the next; heads stand side by side */
     const float *by_distance;       /* [heads, longest + 1]: the bias at distance longest … 0, times log2 e */
@@ -20,7 +20,7 @@ typedef struct {
     const int64_t *moment;          /* of each token; NULL: not known */
     int64_t num_knots;
     double per_unit;             /* 1 / the unit of the time table */
-    float *out, *log_normaliser; /* [T, heads, dim], [T, heads]; read on the way back */
+    float *out, *log_normaliser; /* [T, heads, dim], [T, heads]; the latter is read on the way back */
     const float *grad;           /* [T, heads, dim] */
     float *dq, *dk, *dv;         /* [T, heads, dim] */
     double *d_distance, *d_time; /* [num_groups, heads, longest + 1] and [num_groups, heads, num_knots]: zeros at first */
@@ -166,24 +166,28 @@ static void backward_row(Row *r, double *d_distance, double *d_time) {
         logits_of(r, first, count, num_keys, r->weights);
         product(count, padded, D, r->pulled + first * Dp, Dp, 1, r->values_DL, Lp, r->d_logits, Lp, 0);
         for (int64_t i = 0; i < count; i++) {
-            const int64_t token = at + (first + i) * a->heads;
-            const float normaliser = a->log_normaliser[token] * (float)M_LOG2E;
-            float mean = 0, *weights = r->weights + i * Lp, *d_logits = r->d_logits + i * Lp;
-            for (int64_t d = 0; d < D; d++) mean += a->grad[token * D + d] * a->out[token * D + d];
+            const float normaliser = a->log_normaliser[at + (first + i) * a->heads] * (float)M_LOG2E;
+            float *weights = r->weights + i * Lp, *d_logits = r->d_logits + i * Lp;
+            vec weighed = all(0), total = all(0);
             for (int64_t j = 0; j < padded; j += LANES) {
                 vec logit = load(weights + j), weight = exp2_of(logit - normaliser);
-                store(weights + j, weight);
-                store(d_logits + j, choose(logit == -INFINITY, all(0), weight * (load(d_logits + j) - mean)));
+                vec pull = choose(logit == -INFINITY, all(0), load(d_logits + j));
+                store(weights + j, weight), store(d_logits + j, pull);
+                weighed += weight, total += weight * pull;
             }
+            const float whole = sum_of(weighed); /* 1, but for how the normaliser was rounded, which grows with it */
+            const float mean = whole > 0 ? sum_of(total) / whole : 0;
+            for (int64_t j = 0; j < padded; j += LANES) store(d_logits + j, load(weights + j) * (load(d_logits + j) - mean));
         }
         product(num_keys, Dp, count, r->weights, 1, Lp, r->pulled + first * Dp, Dp, r->dv, Dp, 1);
         product(num_keys, Dp, count, r->d_logits, 1, Lp, r->queries + first * Dp, Dp, r->dk, Dp, 1);
         for (int64_t d = 0; d < Dp; d += 4 * LANES) {
-            const int64_t width = Dp - d < 4 * LANES ? Dp - d : 4 * LANES;
+            const int64_t width = Dp - d < 4 * LANES ? Dp - d : 4 * LANES, filled = D - d < width ? D - d : width;
             product(count, width, num_keys, r->d_logits, Lp, 1, r->keys + d, Dp, mine, 4 * LANES, 0);
-            for (int64_t i = 0; i < count; i++)
-                for (int64_t c = 0; c < width && d + c < D; c++)
-                    a->dq[(at + (first + i) * a->heads) * D + d + c] = mine[i * 4 * LANES + c] * root;
+            for (int64_t i = 0; i < count; i++) {
+                float *dq = a->dq + (at + (first + i) * a->heads) * D + d;
+                for (int64_t c = 0; c < filled; c++) dq[c] = mine[i * 4 * LANES + c] * root;
+            }
         }
         learn_biases(r, first, count, d_distance, d_time);
     }
@@ -211,8 +215,8 @@ static int run(const Attention *a, int goes_back) {
 #pragma omp for schedule(dynamic) collapse(2)
         for (int64_t group = 0; group < a->num_groups; group++)
             for (int64_t head = 0; head < a->heads; head++)
-                for (int64_t n = group; n < a->num_rows && scratch; n += a->num_groups) {
-                    const int64_t row = a->order[n], part = group * a->heads + head;
+                for (int64_t row = a->groups[group]; row < a->groups[group + 1] && scratch; row++) {
+                    const int64_t part = group * a->heads + head;
                     r.head = head, r.start = a->offsets[row], r.length = a->offsets[row + 1] - r.start, r.Lp = ROUND(r.length);
                     if (goes_back) backward_row(&r, a->d_distance + part * (a->longest + 1), a->d_time + part * a->num_knots);
                     else forward_row(&r);

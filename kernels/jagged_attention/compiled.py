@@ -16,6 +16,7 @@ from kernels.jagged_attention.latest import Latest
 
 LOG2_E = math.log2(math.e)
 GROUPS = 64  # of rows, each of which one thread treats: more than threads as a rule, so that nobody waits long for the last
+LANES = 16  # as in compiled.c: a token meets at least so many keys
 PAIRS_WORTH_A_THREAD = 1 << 14  # waking one costs as much as some thousands of logits
 
 _Pointer, _Number = ctypes.c_void_p, ctypes.c_int64
@@ -27,8 +28,8 @@ class _Attention(ctypes.Structure):
     doubles = ("d_distance", "d_time")
 
     _fields_ = (
-        *((name, _Number) for name in ("heads", "dim", "num_rows", "longest", "num_groups", "num_threads")),
-        *((name, _Pointer) for name in ("offsets", "order", "sees", "q", "k", "v")),
+        *((name, _Number) for name in ("heads", "dim", "longest", "num_groups", "num_threads")),
+        *((name, _Pointer) for name in ("offsets", "groups", "sees", "q", "k", "v")),
         *((name, _Number) for name in ("q_step", "k_step", "v_step")),
         *((name, _Pointer) for name in ("by_distance", "by_time", "moment")),
         ("num_knots", _Number),
@@ -63,7 +64,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and of both tables."""
     rows = _rows.of(offsets)
-    given = {"grad": grad.contiguous(), "out": out.contiguous(), "log_normaliser": log_normaliser.contiguous()}
+    given = {"grad": grad.contiguous(), "log_normaliser": log_normaliser.contiguous()}
     learned = {name: q.new_empty(q.shape) for name in ("dq", "dk", "dv")}
     d_distance = torch.zeros(rows.num_groups, len(positions), rows.longest + 1, dtype=torch.float64)
     d_time = torch.zeros(rows.num_groups, *times.shape, dtype=torch.float64)
@@ -74,15 +75,20 @@ def backward(
 
 
 class _Rows:
-    """What both ways need to know of a batch, from its offsets [B + 1]. order: rows that are not empty, the longest first."""
+    """What both ways need to know of a batch, from its offsets [B + 1].
+
+    groups [G + 1]: where each begins, of neighbours that cost about as much together: memory is read from one end to the other.
+    """
 
     def __init__(self, offsets: Tensor) -> None:
         self.offsets = offsets.contiguous()
-        lengths, self.order = offsets.diff().sort(descending=True, stable=True)
-        self.num_rows = int((lengths > 0).sum())
-        self.longest = int(lengths[0]) if self.num_rows else 0
-        self.num_groups = max(1, min(GROUPS, self.num_rows))
-        self.num_pairs = float(lengths.double().square().sum())
+        lengths = offsets.diff()
+        self.longest = int(lengths.max()) if len(lengths) else 0
+        self.num_groups = max(1, min(GROUPS, len(lengths)))
+        pairs = (lengths * (lengths + LANES)).cumsum(0)
+        self.num_pairs = int(pairs[-1]) if len(pairs) else 0
+        cuts = torch.arange(1, self.num_groups) * self.num_pairs // self.num_groups
+        self.groups = torch.cat([offsets.new_tensor([0]), torch.searchsorted(pairs, cuts, right=True), offsets.new_tensor([len(lengths)])])
 
     def knots_at(self, positions: Tensor) -> Tensor:
         """How much of each knot of the table [H, P] counts at the distances longest … 0: [P, longest + 1]."""
@@ -104,7 +110,6 @@ def _run(
     told = _Attention(
         heads=heads,
         dim=dim,
-        num_rows=rows.num_rows,
         longest=rows.longest,
         num_groups=rows.num_groups,
         num_threads=native.threads(heads * rows.num_pairs / PAIRS_WORTH_A_THREAD),
@@ -114,7 +119,7 @@ def _run(
     named = dict(zip("qkv", map(_heads_side_by_side, qkv), strict=True))
     for name, tensor in named.items():
         setattr(told, f"{name}_step", tensor.stride(0))
-    named |= {"offsets": rows.offsets, "order": rows.order, "sees": sees.contiguous(), **others}
+    named |= {"offsets": rows.offsets, "groups": rows.groups, "sees": sees.contiguous(), **others}
     named["by_distance"] = (positions * LOG2_E) @ rows.knots_at(positions)
     if len(moment) and times.shape[1]:
         named |= {"moment": moment.contiguous(), "by_time": (times * LOG2_E).contiguous()}
