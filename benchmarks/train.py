@@ -5,10 +5,10 @@
     python -m benchmarks.train --logs ml_100k --quality ml_100k=0.06
 
 The same histories, width, blocks, heads, batches (128 customers; of Beauty's short histories 512), negatives, learning rate and threads for
-everybody: Revisit, RecTools and RePlay as their documentation has them trained, and a plain loop over padded batches (benchmarks/peers). They
-run in turns, each in a process and an environment of its own; the ratio within each turn counts, since a shared machine is never equally fast
-twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes minutes runs in the first turn alone. Writes
-train.csv to --out.
+everybody: Revisit, RecTools and RePlay as their documentation has them trained, and a plain loop over padded batches (benchmarks/peers).
+They run in turns, each in a process and an environment of its own; the ratio within each turn counts, since a shared machine is never
+equally fast twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes minutes runs in the first turn alone.
+Writes train.csv to --out.
 """
 
 import argparse
