@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks._pairs import hardware, matmul_rate
 from benchmarks._peers import console, environment, run_peer
-from benchmarks._train_logs import BEAUTY, ML_1M_SIZED, ML_100K, TrainLog, at_hand, prepared
+from benchmarks._train_logs import BEAUTY, ML_1M_SIZED, ML_100K, USUAL_BATCH_SIZE, TrainLog, at_hand, prepared
 
 OURS, RECTOOLS, REPLAY, PLAIN = "revisit_sasrec", "rectools_sasrec", "replay_sasrec", "torch_sasrec"
 CONTESTANTS = {OURS: "Revisit", RECTOOLS: "RecTools", REPLAY: "RePlay", PLAIN: "plain PyTorch"}
@@ -37,7 +37,15 @@ MAX_LENGTH, MAX_LENGTH_OF_LINES = 200, 50
 LONG = 120.0  # seconds of an epoch, from which on a contestant runs in the first turn alone
 KNOWN = [ML_100K, BEAUTY, ML_1M_SIZED]
 QUALITY = {ML_100K: 0.03}
-SETTINGS = {"dim": 64, "num_blocks": 2, "num_heads": 2, "dropout": 0.2, "learning_rate": 0.001, "num_negatives": 256}
+SETTINGS = {
+    "dim": 64,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "dropout": 0.2,
+    "batch_size": USUAL_BATCH_SIZE,
+    "learning_rate": 0.001,
+    "num_negatives": 256,
+}
 
 
 @dataclass(frozen=True)
