@@ -62,9 +62,12 @@ def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
     x, weight_in, _, weight_out, _, ctx.dropped, ctx.seed = inputs
     ctx.save_for_backward(x, weight_in, weight_out, output[1])
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # zeros [T, F] for `before` would cost as much as dropout does
 
 
 def _pull(ctx, grad, _):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * 7
     return *_backward(grad.contiguous(), *ctx.saved_tensors, ctx.dropped, ctx.seed), None, None
 
 

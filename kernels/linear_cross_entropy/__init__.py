@@ -197,10 +197,13 @@ def _(x, weight, bias, row_weight):  # type: ignore[no-untyped-def]
 
 def _keep_gradients(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # zeros as large as the gradients would be made for nothing
     ctx.save_for_backward(*output[1:])
 
 
 def _scale(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * 4
     return *((grad * of_one).to(of_one.dtype) for of_one in ctx.saved_tensors), None
 
 

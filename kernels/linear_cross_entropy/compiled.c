@@ -1,7 +1,8 @@
 /* The softmax of rows over items, a tile of items at a time, which stays in a core's own cache while all rows pass by.
 
    Forth the exponentials of a row are added up; back they are computed once more, divided by their sum, and multiplied with items and rows.
-   Tiles are dealt to groups in a fixed way, and what rows gather is added up group by group: the same bits on however many threads.
+   Rows, or tiles, are dealt to groups in a fixed way, and what several groups gather for one item, or one row, is added up in the end:
+   the same bits on however many threads.
    Q rows, V items, of D numbers: whole vectors. */
 
 #include "vectors.h"
@@ -12,13 +13,28 @@
 
 typedef struct {
     int64_t num_rows, num_items, dim, num_groups, num_threads;
+    int64_t rows_a_group;            /* whole ROWS; 0: all groups have all rows, each some of the tiles */
     const float *x, *weight, *bias;  /* [Q, D], [V, D], [V] */
     const int32_t *row_id, *item_id; /* [Q], [V]: where they are the same, the item is not there for the row; NULL: all are */
     const float *shift;              /* [Q]: taken off a row's logits: forth what none exceeds, back the normaliser */
-    float *sums;                     /* forth: [num_groups, Q, LANES], zeros at first */
+    float *sums;                     /* forth: [num_groups, Q, LANES], of groups of rows [Q, LANES]; zeros at first */
     const float *row_weight;         /* back: [Q] */
-    float *dx, *d_weight, *d_bias;   /* back: [num_groups, Q, D], [V, D], [V], zeros at first */
+    float *dx, *d_weight, *d_bias;   /* back: [num_groups, Q, D], [V, D], [V]; of groups of rows [Q, D], [num_groups, V, D], [num_groups, V];
+                                        zeros at first */
 } Softmax;
+
+typedef struct {
+    int64_t first_row, end_row, first_tile, tiles_apart;
+    float *sums, *dx, *d_weight, *d_bias;
+} Group;
+
+static Group group_of(const Softmax *s, int64_t number) {
+    const int64_t Q = s->num_rows, V = s->num_items, D = s->dim, end = (number + 1) * s->rows_a_group;
+    if (s->rows_a_group)
+        return (Group){number * s->rows_a_group, end < Q ? end : Q, 0, 1,
+                       s->sums, s->dx, s->d_weight + number * V * D, s->d_bias + number * V};
+    return (Group){0, Q, number, s->num_groups, s->sums + number * Q * LANES, s->dx + number * Q * D, s->d_weight, s->d_bias};
+}
 
 typedef struct {
     int64_t first, size;            /* items */
@@ -53,12 +69,12 @@ static void weigh(const Softmax *s, const Tile *t, int64_t first, int64_t count)
     }
 }
 
-static void forward_tile(const Softmax *s, const Tile *t, int64_t group) {
-    for (int64_t first = 0; first < s->num_rows; first += ROWS) {
-        const int64_t count = s->num_rows - first < ROWS ? s->num_rows - first : ROWS;
+static void forward_tile(const Softmax *s, const Tile *t, const Group *g) {
+    for (int64_t first = g->first_row; first < g->end_row; first += ROWS) {
+        const int64_t count = g->end_row - first < ROWS ? g->end_row - first : ROWS;
         weigh(s, t, first, count);
         for (int64_t i = 0; i < count; i++) {
-            float *sums = s->sums + (group * s->num_rows + first + i) * LANES;
+            float *sums = g->sums + (first + i) * LANES;
             vec total = load(sums);
             for (int64_t n = 0; n < TILE; n += LANES) total += load(t->weights + i * TILE + n);
             store(sums, total);
@@ -66,11 +82,11 @@ static void forward_tile(const Softmax *s, const Tile *t, int64_t group) {
     }
 }
 
-static void backward_tile(const Softmax *s, const Tile *t, int64_t group) {
+static void backward_tile(const Softmax *s, const Tile *t, const Group *g) {
     const int64_t D = s->dim;
     float d_bias[TILE] = {0};
-    for (int64_t first = 0; first < s->num_rows; first += ROWS) {
-        const int64_t count = s->num_rows - first < ROWS ? s->num_rows - first : ROWS;
+    for (int64_t first = g->first_row; first < g->end_row; first += ROWS) {
+        const int64_t count = g->end_row - first < ROWS ? g->end_row - first : ROWS;
         weigh(s, t, first, count);
         for (int64_t i = 0; i < count; i++) {
             float *row = t->weights + i * TILE;
@@ -80,10 +96,10 @@ static void backward_tile(const Softmax *s, const Tile *t, int64_t group) {
                 store(row + n, weight), store(d_bias + n, load(d_bias + n) + weight);
             }
         }
-        product(count, D, t->size, t->weights, TILE, 1, s->weight + t->first * D, D, s->dx + (group * s->num_rows + first) * D, D, 1);
-        product(t->size, D, count, t->weights, 1, TILE, s->x + first * D, D, s->d_weight + t->first * D, D, 1);
+        product(count, D, t->size, t->weights, TILE, 1, s->weight + t->first * D, D, g->dx + first * D, D, 1);
+        product(t->size, D, count, t->weights, 1, TILE, s->x + first * D, D, g->d_weight + t->first * D, D, 1);
     }
-    memcpy(s->d_bias + t->first, d_bias, sizeof(float) * t->size);
+    memcpy(g->d_bias + t->first, d_bias, sizeof(float) * t->size);
 }
 
 /* Every tile; 0, or 1 where there was no memory. */
@@ -97,12 +113,14 @@ static int run(const Softmax *s, int goes_back) {
         Tile t = {.panels = scratch};
         if (scratch) t.bias = scratch + TILE * s->dim, t.weights = t.bias + TILE, t.id = (int32_t *)(t.weights + ROWS * TILE);
 #pragma omp for schedule(dynamic)
-        for (int64_t group = 0; group < s->num_groups; group++)
-            for (int64_t tile = group; tile < num_tiles && scratch; tile += s->num_groups) {
+        for (int64_t number = 0; number < s->num_groups; number++) {
+            const Group g = group_of(s, number);
+            for (int64_t tile = g.first_tile; tile < num_tiles && scratch; tile += g.tiles_apart) {
                 enter(s, tile, &t);
-                if (goes_back) backward_tile(s, &t, group);
-                else forward_tile(s, &t, group);
+                if (goes_back) backward_tile(s, &t, &g);
+                else forward_tile(s, &t, &g);
             }
+        }
         free(scratch);
     }
     return failed;
