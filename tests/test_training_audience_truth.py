@@ -25,9 +25,13 @@ def store_of(log: Path, folder: Path, *overrides: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("truth")
-    store = store_of(simulated(folder / "log", *SIZE) / "events.parquet", folder, "data=events")
+    return store_of(simulated(folder / "log", *SIZE) / "events.parquet", folder, "data=events")
+
+
+@pytest.fixture(scope="module")
+def scene(store: Path) -> Scene:
     return scene_of(store, "objectives.loyalty.discount_events=[coupon]", "data.split.horizon_days=28")
 
 
@@ -64,6 +68,26 @@ def test_who_says_the_truth_comes_nearest(scene: Scene, few: Tellings, monkeypat
     costs = in_summary([chapter])["truth"]["refreshes"]["RFM"]["every 28 days"]
     assert costs["wrong"]["within"] is True, "RFM's classes are those of everybody, whoever is followed"
     assert costs["wrong"]["truth"] == pytest.approx(costs["wrong"]["told"]["value"], abs=1e-3), "all are followed in a log of so few"
+
+
+def test_of_who_is_still_there_all_speak_by_the_days_that_the_hazard_reaches(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tellings, "NUM_TELLINGS", 5)
+    monkeypatch.setattr(truth, "TELLINGS_A_DAY", 2)
+    scene = scene_of(store, "data.split.horizon_days=28", "objectives.dormancy.horizon_days=56")
+    found = Tellings.beside_the_log(scene)
+    assert found is not None
+    alive, noise = found.truths()["alive"], np.random.default_rng(0).random(len(scene.drawn))
+    columns = {"return_probability_model": noise, "return_probability_rfm": alive, "return_probability_model_56_days": alive}
+    returns = replace(told(scene.drawn, **columns, came_back=alive > 0), figures={"model": {}, "rfm": {}})
+    judged = replace(scene, compared={"returns": returns})
+    chapter = truth_chapter(judged, refreshes_chapter(judged).figures)
+    assert chapter is not None
+    spearman = chapter.figures["spearman"]
+    assert spearman["alive"]["model"].value == pytest.approx(1)
+    assert {"rfm", "pareto_nbd", "boosted_trees"} < set(spearman["alive"])
+    assert 0.1 < spearman["alive"]["rfm"].value < 1, "asked anew, for 56 days"
+    assert set(spearman["returns"]) == {"model", "rfm"}, "as judged in the test window"
+    assert "within 56 days" in chapter.panels[0].meaning
 
 
 def test_chances_and_amounts_are_those_of_the_log(scene: Scene, few: Tellings, monkeypatch: pytest.MonkeyPatch) -> None:

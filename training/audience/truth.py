@@ -13,9 +13,12 @@ from training.audience import plots
 from training.audience.refreshes import Judged, days_followed, knowledge, rhythms_of, wrong_and_lost
 from training.audience.scene import Scene
 from training.audience.tellings import NUM_TELLINGS, Tellings
+from training.baselines.outcomes import outcome_baselines
 from training.evaluation.bootstrap import Interval
+from training.evaluation.customers import chance_by
 from training.evaluation.panels import Chapter, Panel, Table, between, number, percent, percent_between
 from training.evaluation.verdict import MODEL, Contest, contestant_name, value_contest, verdict_lines
+from training.objectives.dormancy import Dormancy
 from training.sequences.split import DAY
 
 TITLE, SECTION = "How near all this is to the truth", "truth"
@@ -90,6 +93,8 @@ def _contests(scene: Scene, tellings: Tellings) -> dict[str, Contest]:
 def _answers(scene: Scene, question: Question) -> dict[str, np.ndarray]:
     """{contestant: [n]}, NaN for who was not judged. For loyalty others have their chance of a purchase, and frequency."""
     section, column = question.section, question.column
+    if question.truth == "alive" and (lasting := _lasting(scene)):
+        return lasting
     if section != "loyalty":
         answers = {name: scene.said(section, f"{column}_{name}") for name in scene.compared[section].figures}
     else:
@@ -98,6 +103,25 @@ def _answers(scene: Scene, question: Question) -> dict[str, np.ndarray]:
         answers |= {name: scene.said("returns", f"return_probability_{name}") for name in others}
         answers[FREQUENCY] = scene.activity.steps.where(scene.activity.steps.timestamp <= scene.now).total()
     return {name: values for name, values in answers.items() if values is not None}
+
+
+def _lasting(scene: Scene) -> dict[str, np.ndarray]:
+    """What everybody says of a purchase within all of the hazard's days, where these are more than the test window's; else empty.
+
+    Who buys rarely is still a customer: a chance that reaches further tells more of who is one, and then all are asked for it.
+    """
+    days, parts = _horizon_days(scene), scene.parts
+    said = scene.said("returns", chance_by(days))
+    if said is None:
+        return {}
+    others = outcome_baselines(parts.store, parts.split, kinds=scene.purchases, horizon_days=days, seed=scene.seed)
+    return {MODEL: said} | {name: of.returns[scene.drawn] for name, of in others.items() if of.returns is not None}
+
+
+def _horizon_days(scene: Scene) -> float:
+    """How far the model's hazard reaches; 0 without one."""
+    dormancy = scene.parts.model.objective(Dormancy)
+    return dormancy.horizon_days if dormancy else 0.0
 
 
 def _harm(scene: Scene, tellings: Tellings, told: Mapping[str, Any]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
@@ -131,6 +155,8 @@ def _panel(contests: Mapping[str, Contest], scene: Scene) -> Panel:
         f"over {NUM_TELLINGS} tellings of the next {scene.window_days:g} days, the chance that they buy, what they spend, and the chance "
         "that they stay loyal as this run defines it; last, who is still there and loyal by kind. 95% bootstrap intervals."
     )
+    if (days := _horizon_days(scene)) > scene.window_days:
+        meaning += f" Of who is still there, everybody speaks by the chance of a purchase within {days:g} days."
     pictured = {head: {contestant_name(name): interval for name, interval in given.items()} for head, given in of.items()}
     picture = plots.whiskers(pictured, xlabel="Spearman with the truth", description="Correlation of what was said with the truth")
     return Panel("Who comes nearest", meaning, [picture], Table(["", *of], rows))

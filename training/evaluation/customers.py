@@ -1,6 +1,7 @@
 """What was said of customers (whether and when they buy again, what they spend, who stays) beside what every baseline says of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,10 @@ SEGMENTS = {"never bought": (0, 0), "one purchase": (1, 1), "2 or 3": (2, 3), "4
 def compare_return(
     rivals: Rivals, customers: np.ndarray, told: Evidence, *, kinds: np.ndarray, edges: np.ndarray, horizon_days: float
 ) -> list[Comparison]:
-    """Whether they buy within what is known of the test window, and who does so first. told: what Dormancy.judge says of each [n]."""
+    """Whether they buy within what is known of the test window, and who does so first. told: what Dormancy.judge says of each [n].
+
+    Where the hazard reaches further, the model's chance over all of it stands among the columns: see `chance_by`.
+    """
     span = rivals.known_days(horizon_days)
     came, answers = told["came"] > 0, rivals.outcomes(kinds, span)
     returns = {MODEL: told["probability"], **_given(answers, "returns", customers)}
@@ -42,8 +46,10 @@ def compare_return(
         ),
     ]
     first = f"Asked on {cutoff(rivals.split)}: after how many days will the customer buy? Known for {span:g} days."
+    returned = of_returns(asked + without, customers, came, returns, _settings(answers), panels, seed=rivals.seed)
+    beyond = {chance_by(horizon_days): 1 - told["survival"][:, -1]} if horizon_days > span else {}
     return [
-        of_returns(asked + without, customers, came, returns, _settings(answers), panels, seed=rivals.seed),
+        replace(returned, columns={**returned.columns, **beyond}),
         of_times(first + without, customers, told["days"], came, days, _settings(answers), seed=rivals.seed),
     ]
 
@@ -84,6 +90,11 @@ def compare_loyalty(
         f"{within_days / periods:.3g} days? {100 * stayed.mean():.1f} % of {len(stayed):,} were."
     )
     return [of_loyalty(asked + _left_out(answers), customers, stayed, chances, _settings(answers), seed=rivals.seed)]
+
+
+def chance_by(days: float) -> str:
+    """The column of predictions.parquet that holds the model's chance of a purchase within more days than the test window has."""
+    return f"return_probability_{MODEL}_{days:g}_days"
 
 
 def _segments(rivals: Rivals, customers: np.ndarray, kinds: np.ndarray) -> dict[str, np.ndarray]:

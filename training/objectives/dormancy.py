@@ -34,7 +34,9 @@ NOT_JUDGED = "When they come back is not judged: leave-one-out asks right before
 
 
 class Dormancy(Objective):
-    """events: names of the events that count as buying. horizon_days: how far the hazard reaches, in `bins` bins."""
+    """events: names of the events that count as buying. horizon_days: how far the hazard reaches, in `bins` bins; further than
+    what the test window can judge, if wished: who buys rarely is told from who has left by a longer silence.
+    """
 
     headline, section = "auroc", "returns"
     edges: Tensor
@@ -74,11 +76,13 @@ class Dormancy(Objective):
         self.calibration.fit(lambda x: hazard.negative_log_likelihood(x, days, came, self.edges).mean(), log_hazard)
 
     def judge(self, context: Context, labels: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        """`probability` to be back within what is known, whether they `came`, after how many `days`; `expected_days`, `survival` [Q, K]."""
+        """`probability` to be back within what is known, whether they `came`, after how many `days`; `expected_days` of those that are
+        known; `survival` [Q, K].
+        """
         log_hazard = self._log_hazard(context)
         said = {
             "probability": 1 - hazard.survival(log_hazard, labels["known_days"], self.edges),
-            "expected_days": hazard.mean_days(log_hazard, self.edges),
+            "expected_days": hazard.mean_days(log_hazard, labels["known_days"], self.edges),
             "survival": hazard.survival_at_edges(log_hazard, self.edges),
             "came": labels["came"],
             "days": labels["days"],

@@ -42,11 +42,12 @@ def survival_at_edges(log_hazard: Tensor, edges: Tensor) -> Tensor:
     return (-(log_hazard.exp() * edges.diff()).cumsum(-1)).exp()
 
 
-def mean_days(log_hazard: Tensor, edges: Tensor) -> Tensor:
-    """The expected time to the event, or to the last edge where that comes first (restricted mean survival time): days [Q]."""
-    after = survival_at_edges(log_hazard, edges)
+def mean_days(log_hazard: Tensor, days: Tensor, edges: Tensor) -> Tensor:
+    """The expected time to the event, or to `days` [Q] where that comes first (restricted mean survival time): days [Q]."""
+    hazard = log_hazard.exp()
+    after = (-(hazard * time_in_bins(days, edges)).cumsum(-1)).exp()
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], -1)
-    return ((before - after) / log_hazard.exp().clamp(min=1e-12)).sum(-1)
+    return ((before - after) / hazard.clamp(min=1e-12)).sum(-1)
 
 
 def median_days(log_hazard: Tensor, edges: Tensor, *, longest: float) -> Tensor:
