@@ -83,7 +83,7 @@ def _run(function: str, x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor,
         num_items=num_items,
         dim=dim,
         num_groups=max(of_rows, of_tiles),
-        rows_a_group=_rows_a_group(x) if num_rows > num_items else 0,
+        rows_a_group=_rows_a_group(x) if of_rows > 1 else 0,
         num_threads=native.threads(num_rows * num_items * dim / OPERATIONS_WORTH_A_THREAD),
     )
     named = {"x": x, "weight": weight, "bias": bias, **others}
