@@ -1,4 +1,7 @@
-"""Stairs rise where training saw numbers lie: evenly between the different ones, flat beyond them and where nothing varies."""
+"""Stairs rise where training saw numbers lie: evenly between the different ones, flat beyond them and where nothing varies.
+
+Curves over them tell of each number alone.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import torch
 from helpers_training import make_store, train_config
 
 from training.build import build
-from training.models.stairs import NARROWEST, NUM_STAIRS, Stairs
+from training.models.stairs import NARROWEST, NUM_CURVES, NUM_STAIRS, Curves, Stairs
 from training.sequences.store import SequenceStore
 
 
@@ -40,6 +43,21 @@ def test_float_noise_makes_no_step() -> None:
     noise = [1.0 + number * 1e-7 for number in range(20)]
     climbed = fitted([*noise, 9.0])(torch.tensor(noise)[:, None])
     assert (climbed[-1] - climbed[0]).abs().max() < 2e-6 / NARROWEST
+
+
+def test_curves_are_of_each_number_alone() -> None:
+    stairs, curves = fitted([0.0, 4.0, 8.0], [0.0, 1.0, 2.0], [0.0, 5.0, 9.0]), Curves(3)
+    told, other = (curves(stairs(torch.tensor([[3.0, second, 7.0]]))).view(3, NUM_CURVES) for second in (0.5, 1.5))
+    assert torch.equal(told[[0, 2]], other[[0, 2]])
+    assert not torch.equal(told[1], other[1])
+
+
+def test_a_curve_is_a_line_between_two_stairs_and_never_below_zero() -> None:
+    stairs, curves = fitted([float(number) for number in range(NUM_STAIRS + 1)]), Curves(1)
+    at = curves(stairs(torch.linspace(2.0, 3.0, 5)[:, None]))
+    assert (at >= 0).all()
+    never_cut = (at > 0).all(0)
+    torch.testing.assert_close(at[1:-1, never_cut], torch.lerp(at[:1], at[-1:], torch.tensor([[0.25], [0.5], [0.75]]))[:, never_cut])
 
 
 @pytest.mark.parametrize("refit", [False, True])

@@ -2,13 +2,16 @@
 
 A line over stairs bends at every quantile, as trees split there; a line over the numbers themselves is ruled by the largest of them. As a
 network's input it is the piecewise linear encoding of Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in Tabular
-Deep Learning", NeurIPS 2022.
+Deep Learning", NeurIPS 2022; with a small layer for each number behind it, before any two are mixed, what they call Q-LR.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 NUM_STAIRS = 8
+NUM_CURVES = 8  # that are drawn over each number
 LOWEST, HIGHEST = 0.0, 12.0  # of logarithms of numbers and hours: where stairs lie that were never fitted
 NARROWEST = 0.05  # below it a stair would turn float noise into steps
 
@@ -35,3 +38,16 @@ class Stairs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x[:, :, None] - self.low) * self.steepness).clamp(0.0, 1.0).flatten(1)
+
+
+class Curves(nn.Module):
+    """[Q, size * NUM_STAIRS] to [Q, size * NUM_CURVES], each at least 0: functions of each number alone, which bend at its stairs."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(size, NUM_CURVES, NUM_STAIRS) / math.sqrt(NUM_STAIRS))
+        self.bias = nn.Parameter(torch.zeros(size, NUM_CURVES, 1))
+
+    def forward(self, stairs: Tensor) -> Tensor:
+        of_number = stairs.T.unflatten(0, (-1, NUM_STAIRS))
+        return (self.weight @ of_number + self.bias).relu().flatten(0, 1).T

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.models.dropout import Dropout
 from training.models.facts import Facts
 from training.models.rhythm import rhythm_size
-from training.models.stairs import NUM_STAIRS, Stairs
+from training.models.stairs import NUM_CURVES, Curves, Stairs
 from training.objectives.objective import Context
 
 
@@ -19,7 +19,8 @@ class Head(nn.Module):
     def __init__(self, size: int, *, facts: Facts, dim: int, dropout: float) -> None:
         super().__init__()
         told = rhythm_size(facts)
-        self.from_rhythm = nn.Sequential(Stairs(told), nn.Linear(told * NUM_STAIRS, dim), nn.GELU(), Dropout(dropout))
+        mixed = nn.Linear(told * NUM_CURVES, dim)
+        self.from_rhythm = nn.Sequential(Stairs(told), Curves(told), mixed, nn.GELU(), Dropout(dropout))
         self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), Dropout(dropout), nn.Linear(dim, size))
 
     def start_at(self, *values: float) -> "Head":
