@@ -18,8 +18,9 @@ from pathlib import Path
 import torch  # whose OpenMP runtime is loaded before ours is looked for: one pool of threads, not two
 from torch import Tensor
 
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared")
 HEADERS = f"-I{Path(__file__).parent}"
+LANES = 16  # of the widest vector that vectors.h knows: so many numbers are whole vectors on every processor
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 /* Vectors of LANES numbers, products of small matrices that stand in a core's own cache, and even random coins.
 
-   Vectors are those of the compiler (GCC's and Clang's vector extension): the same lines become AVX-512, AVX2 or NEON. */
+   Vectors are those of the compiler (GCC's and Clang's vector extension), as wide as the processor's registers: wider ones would live in
+   memory. The same lines become AVX-512, AVX2, SSE or NEON. */
 
 #ifndef REVISIT_VECTORS_H
 #define REVISIT_VECTORS_H
@@ -10,8 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__AVX512F__)
 #define LANES 16
-#define HEIGHT 8            /* rows of a product that are kept in registers */
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+/* Rows of a product that are kept in registers, two vectors each: of 32 registers, or of 16. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define HEIGHT 8
+#else
+#define HEIGHT 6
+#endif
+
 #define VANISHING (-126.0f) /* 2^x below is no normal number: taken as 0 */
 #define SIDES 256           /* of a coin */
 #define COINS 64            /* tossed at once */
@@ -66,11 +80,11 @@ static inline float greatest_of(vec x) {
 static inline __attribute__((always_inline)) void strip(
     int height, int width, int64_t depth, const float *a, int64_t rows_apart, int64_t columns_apart,
     const float *b, int64_t ldb, float *c, int64_t ldc, int adds) {
-    vec sum[HEIGHT][4];
+    vec sum[HEIGHT][2];
     for (int i = 0; i < height; i++)
         for (int n = 0; n < width; n++) sum[i][n] = adds ? load(c + i * ldc + n * LANES) : all(0);
     for (int64_t k = 0; k < depth; k++) {
-        vec right[4];
+        vec right[2];
         for (int n = 0; n < width; n++) right[n] = load(b + k * ldb + n * LANES);
         for (int i = 0; i < height; i++) {
             vec left = all(a[i * rows_apart + k * columns_apart]);
@@ -91,6 +105,7 @@ static void product(
     strip(height, width, depth, a + i * rows_apart, rows_apart, columns_apart, b + j, ldb, c + i * ldc + j, ldc, adds)
         for (; i + HEIGHT <= m; i += HEIGHT) { if (wide) STRIP(HEIGHT, 2); else STRIP(HEIGHT, 1); }
         for (; i + 4 <= m; i += 4) { if (wide) STRIP(4, 2); else STRIP(4, 1); }
+        for (; i + 2 <= m; i += 2) { if (wide) STRIP(2, 2); else STRIP(2, 1); }
         for (; i < m; i++) { if (wide) STRIP(1, 2); else STRIP(1, 1); }
 #undef STRIP
         j += wide ? 2 * LANES : LANES;

@@ -2,6 +2,8 @@
 
 import ctypes
 import logging
+import platform
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,17 +57,23 @@ def test_a_source_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert again.answer() == 43
 
 
+def answers() -> list[torch.Tensor]:
+    """Of every compiled operator, and its gradient."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float32)
+
+    x, offsets = draw(47, 48).requires_grad_(), torch.tensor([0, 2, 6, 47])
+    weights = draw(96, 48), draw(96), draw(48, 96), draw(48)
+    qkv = x[:, None, :]
+    every = jagged_attention(qkv, qkv, qkv, offsets), feed_forward(x, *weights), linear_logsumexp(x, *weights[:2]), dropout(x, 50, 1)
+    return [part for out in every for part in (out.detach(), torch.autograd.grad(out.sum(), x)[0])]
+
+
 @needs_compiler
 def test_whatever_type_numbers_have_by_default() -> None:
     """What C writes into is made of the type of what came, not of torch's default."""
-    x, offsets = torch.randn(6, 16).requires_grad_(), torch.tensor([0, 2, 6])
-    weights = torch.randn(32, 16), torch.randn(32), torch.randn(16, 32), torch.randn(16)
-
-    def answers() -> list[torch.Tensor]:
-        qkv = x[:, None, :]
-        every = jagged_attention(qkv, qkv, qkv, offsets), feed_forward(x, *weights), linear_logsumexp(x, *weights[:2]), dropout(x, 50, 1)
-        return [part for out in every for part in (out.detach(), torch.autograd.grad(out.sum(), x)[0])]
-
     expected = answers()
     torch.set_default_dtype(torch.float64)
     try:
@@ -75,3 +83,22 @@ def test_whatever_type_numbers_have_by_default() -> None:
     for one, other in zip(with_doubles, expected, strict=True):
         assert one.dtype == torch.float32
         assert one.equal(other)
+
+
+@needs_compiler
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86-64")
+@pytest.mark.parametrize(
+    ("instructions", "processors"),
+    [("-msse2", ("DEFAULT", "AVX2", "AVX512")), ("-mavx2 -mfma", ("AVX2", "AVX512")), ("-mavx512f -mfma", ("AVX512",))],
+)
+def test_registers_of_any_width(instructions: str, processors: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers, and no vector is wider than a register: such a one lives in memory, and everything takes eight times as long."""
+    if torch.backends.cpu.get_cpu_capability() not in processors:
+        pytest.skip(f"this processor has not got {instructions}")
+    expected = answers()
+    flags = (*(flag for flag in native.FLAGS if flag != "-march=native"), *instructions.split(), "-Werror=vector-operation-performance")
+    monkeypatch.setattr(native, "FLAGS", flags)
+    monkeypatch.setattr(native, "_of", cache(native._of.__wrapped__))
+    assert all(native.suits(name, torch.float32) for name in ("jagged_attention", "feed_forward", "linear_cross_entropy", "dropout"))
+    for one, other in zip(answers(), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -11,7 +11,8 @@ typedef struct {
 
 int dropout(const Dropout *d) {
     const int64_t blocks = (d->size + COINS - 1) / COINS;
-    const float scale = (float)SIDES / (SIDES - d->dropped);
+    const int32_t dropped = d->dropped;
+    const float scale = (float)SIDES / (SIDES - dropped);
 #pragma omp parallel for schedule(static) num_threads(d->num_threads)
     for (int64_t block = 0; block < blocks; block++) {
         uint8_t coins[COINS];
@@ -20,8 +21,10 @@ int dropout(const Dropout *d) {
         const float *x = d->x + block * COINS;
         float *out = d->out + block * COINS;
         float kept[COINS];
-        for (int n = 0; n < COINS; n++) kept[n] = coins[n] >= d->dropped ? scale : 0.0f;
-        for (int64_t n = 0; n < count; n++) out[n] = kept[n] > 0 ? x[n] * scale : 0.0f;
+        for (int n = 0; n < COINS; n++) kept[n] = coins[n] >= dropped ? scale : 0.0f;
+        int64_t n = 0;
+        for (; n + LANES <= count; n += LANES) store(out + n, choose(load(kept + n) > 0, load(x + n) * scale, all(0)));
+        for (; n < count; n++) out[n] = kept[n] > 0 ? x[n] * scale : 0.0f;
     }
     return 0;
 }

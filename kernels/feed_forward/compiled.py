@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels import native
 
-LANES, PANEL, CHUNK = 16, 32, 32  # as in compiled.c
+PANEL, CHUNK = 32, 32  # as in compiled.c
 MOST_PAIRS, PAIR = 8, 768  # of groups of chunks, each with gradients of its own until all are added up; tokens worth two: of an even
 # number two threads get equal parts
 MOST_NUMBERS = 1 << 16  # of a weight: two of them, and their gradients, are to stay in a core's own cache
@@ -29,7 +29,7 @@ class _FeedForward(ctypes.Structure):
 
 def fits(hidden: int, dim: int) -> bool:
     """Whether layers of that size are whole vectors, and small enough to gain by it."""
-    return hidden % PANEL == 0 and dim % LANES == 0 and hidden * dim <= MOST_NUMBERS
+    return hidden % PANEL == 0 and dim % native.LANES == 0 and hidden * dim <= MOST_NUMBERS
 
 
 def forward(

@@ -16,7 +16,6 @@ from kernels.jagged_attention.latest import Latest
 
 LOG2_E = math.log2(math.e)
 GROUPS = 64  # of rows, each of which one thread treats: more than threads as a rule, so that nobody waits long for the last
-LANES = 16  # as in compiled.c: a token meets at least so many keys
 PAIRS_WORTH_A_THREAD = 1 << 14  # waking one costs as much as some thousands of logits
 
 _Pointer, _Number = ctypes.c_void_p, ctypes.c_int64
@@ -85,7 +84,7 @@ class _Rows:
         lengths = offsets.diff()
         self.longest = int(lengths.max()) if len(lengths) else 0
         self.num_groups = max(1, min(GROUPS, len(lengths)))
-        pairs = (lengths * (lengths + LANES)).cumsum(0)
+        pairs = (lengths * (lengths + native.LANES)).cumsum(0)  # a token meets at least a vector of keys
         self.num_pairs = int(pairs[-1]) if len(pairs) else 0
         cuts = torch.arange(1, self.num_groups) * self.num_pairs // self.num_groups
         self.groups = torch.cat([offsets.new_tensor([0]), torch.searchsorted(pairs, cuts, right=True), offsets.new_tensor([len(lengths)])])

@@ -17,7 +17,7 @@ typedef struct {
     const float *x, *weight, *bias;  /* [Q, D], [V, D], [V] */
     const int32_t *row_id, *item_id; /* [Q], [V]: where they are the same, the item is not there for the row; NULL: all are */
     const float *shift;              /* [Q]: taken off a row's logits: forth what none exceeds, back the normaliser */
-    float *sums;                     /* forth: [num_groups, Q, LANES], of groups of rows [Q, LANES]; zeros at first */
+    float *sums;                     /* forth: [num_groups, Q], of groups of rows [Q]; zeros at first */
     const float *row_weight;         /* back: [Q] */
     float *dx, *d_weight, *d_bias;   /* back: [num_groups, Q, D], [V, D], [V]; of groups of rows [Q, D], [num_groups, V, D], [num_groups, V];
                                         zeros at first */
@@ -33,7 +33,7 @@ static Group group_of(const Softmax *s, int64_t number) {
     if (s->rows_a_group)
         return (Group){number * s->rows_a_group, end < Q ? end : Q, 0, 1,
                        s->sums, s->dx, s->d_weight + number * V * D, s->d_bias + number * V};
-    return (Group){0, Q, number, s->num_groups, s->sums + number * Q * LANES, s->dx + number * Q * D, s->d_weight, s->d_bias};
+    return (Group){0, Q, number, s->num_groups, s->sums + number * Q, s->dx + number * Q * D, s->d_weight, s->d_bias};
 }
 
 typedef struct {
@@ -74,10 +74,9 @@ static void forward_tile(const Softmax *s, const Tile *t, const Group *g) {
         const int64_t count = g->end_row - first < ROWS ? g->end_row - first : ROWS;
         weigh(s, t, first, count);
         for (int64_t i = 0; i < count; i++) {
-            float *sums = g->sums + (first + i) * LANES;
-            vec total = load(sums);
+            vec total = all(0);
             for (int64_t n = 0; n < TILE; n += LANES) total += load(t->weights + i * TILE + n);
-            store(sums, total);
+            g->sums[first + i] += sum_of(total);
         }
     }
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from kernels import native
 from kernels.linear_cross_entropy import blocked
 
-LANES, TILE, ROWS = 16, 128, 64  # as in compiled.c
+TILE, ROWS = 128, 64  # as in compiled.c
 MOST_DIM = 256  # of wider vectors a tile outgrows the cache
 GROUPS = 8  # of rows or of tiles, whichever are more: gradients of the others each group has of its own, until all are added up
 OPERATIONS_WORTH_A_THREAD = 1 << 20
@@ -36,9 +36,9 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, row_id: Tensor, item_id: Te
     if not are_close or not _fits(x):
         return blocked.forward(x, weight, bias, row_id, item_id)
     _, of_tiles = _num_groups(x, weight)
-    sums = x.new_zeros(of_tiles, len(x), LANES)
+    sums = x.new_zeros(of_tiles, len(x))
     _run("softmax_sums", x, weight, bias, row_id, item_id, shift=highest, sums=sums)
-    return highest + sums.sum((0, 2)).log_()
+    return highest + sums.sum(0).log_()
 
 
 def backward(
@@ -57,7 +57,7 @@ def backward(
 
 
 def _fits(x: Tensor) -> bool:
-    return x.shape[1] % LANES == 0 and 0 < x.shape[1] <= MOST_DIM
+    return x.shape[1] % native.LANES == 0 and 0 < x.shape[1] <= MOST_DIM
 
 
 def _num_groups(x: Tensor, weight: Tensor) -> tuple[int, int]:
