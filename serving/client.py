@@ -90,6 +90,10 @@ class Answer:
         """
         return silence_within(days, np.atleast_1d(self["silence_probability"]), self.terms["silence_days"])
 
+    def absence(self, days: float) -> float:
+        """The same of not being seen at all: in the next `days`, up to the last of `terms["absence_days"]`."""
+        return silence_within(days, np.atleast_1d(self["absence_probability"]), self.terms["absence_days"])
+
     def value(self, days: float) -> Spend:
         """What they spend in the next `days`, above 0: `expected`, from `low` to `high`, `zero_probability`; for how many `purchases`.
 
@@ -151,15 +155,18 @@ class Client:
         *,
         top_k: int | None = None,
         return_horizon_days: float | None = None,
+        visit_horizon_days: float | None = None,
         value_horizon_days: float | None = None,
     ) -> Answer:
         """What does the model say of this customer at the moment `now`?
 
         events: {field: values} or a list of events, in any order; none at all is a customer without history. A time without a zone
         is UTC. top_k: how many items to keep of those the model gives, if it does. The horizons: instead of the model's own, for the
-        outputs `return_probability`, and `value` and what belongs to it. Raises RequestError or ServerError.
+        outputs `return_probability`, `visit_probability`, and `value` and what belongs to it. Raises RequestError or ServerError.
         """
-        horizons = self._horizons(return_horizon_days=return_horizon_days, value_horizon_days=value_horizon_days)
+        horizons = self._horizons(
+            return_horizon_days=return_horizon_days, visit_horizon_days=visit_horizon_days, value_horizon_days=value_horizon_days
+        )
         return self._ask(self._connection, events, now, top_k, horizons)
 
     def ask_many(
@@ -168,13 +175,16 @@ class Client:
         *,
         top_k: int | None = None,
         return_horizon_days: float | None = None,
+        visit_horizon_days: float | None = None,
         value_horizon_days: float | None = None,
     ) -> list[Answer]:
         """Answers in the order of the requests, `num_connections` of them in flight, so that the server can batch them.
 
         The rest is as in `ask`, for all of them. Raises the first error.
         """
-        horizons = self._horizons(return_horizon_days=return_horizon_days, value_horizon_days=value_horizon_days)
+        horizons = self._horizons(
+            return_horizon_days=return_horizon_days, visit_horizon_days=visit_horizon_days, value_horizon_days=value_horizon_days
+        )
         own = threading.local()
         connections: list[Any] = []
 

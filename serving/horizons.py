@@ -32,8 +32,13 @@ class _Horizon:
     answer: Callable[[float, Mapping[str, np.ndarray], Terms], dict[str, float]]
 
 
-def _of_return(days: float, told: Mapping[str, np.ndarray], terms: Terms) -> dict[str, float]:
-    return {"return_probability": 1 - silence_within(days, told["silence_probability"], terms["silence_days"])}
+def _of_coming(chance: str, silence: str, told_days: str) -> _Horizon:
+    """Of an event that comes or not: the output that is its chance, the one that is the chance of none, and of within which days."""
+
+    def answer(days: float, told: Mapping[str, np.ndarray], terms: Terms) -> dict[str, float]:
+        return {chance: 1 - silence_within(days, told[silence], terms[told_days])}
+
+    return _Horizon((chance, silence), lambda terms: terms[told_days][-1], answer)
 
 
 def _of_value(days: float, told: Mapping[str, np.ndarray], terms: Terms) -> dict[str, float]:
@@ -48,7 +53,8 @@ def _of_value(days: float, told: Mapping[str, np.ndarray], terms: Terms) -> dict
 
 
 _HORIZONS = {
-    "return_horizon_days": _Horizon(("return_probability", "silence_probability"), lambda terms: terms["silence_days"][-1], _of_return),
+    "return_horizon_days": _of_coming("return_probability", "silence_probability", "silence_days"),
+    "visit_horizon_days": _of_coming("visit_probability", "absence_probability", "absence_days"),
     "value_horizon_days": _Horizon(TOLD, lambda _: MOST_DAYS, _of_value),
 }
 

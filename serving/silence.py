@@ -1,4 +1,4 @@
-"""The chance of no purchase within any number of days, by what a model tells of some of them.
+"""The chance of no purchase, or of no visit, within any number of days, by what a model tells of some of them.
 
 Between two of the days that it tells of, the hazard is constant: a straight line in the logarithm, which is the model's own answer.
 """
@@ -11,7 +11,7 @@ from serving.errors import RequestError
 
 
 def silence_within(days: float, told: np.ndarray, silence_days: Sequence[float]) -> float:
-    """In the next `days`, from 0 to the last of `silence_days` [K]. told: [K], the output `silence_probability` of one customer.
+    """In the next `days`, from 0 to the last of `silence_days` [K]. told: [K], one customer's chance of silence for each of them.
 
     Raises RequestError for another number of days.
     """

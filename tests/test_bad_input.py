@@ -40,7 +40,7 @@ TYPOS: dict[str, tuple[str, list[str], str]] = {
     "no such objective": (
         "run",
         ["objective=[intnt]"],
-        "expected objective=dormancy|intent|loyalty|next_item|value, received objective=intnt; did you mean intent?",
+        "expected objective=dormancy|intent|loyalty|next_item|presence|value, received objective=intnt; did you mean intent?",
     ),
     "no such experiment": (
         "run",

@@ -95,7 +95,7 @@ def test_a_requests_own_horizons_are_answered_as_torch_would(parts: Parts, contr
     with torch.inference_mode():
         context = parts.model.represent(parts.questions.ask(everybody, now, np.ones_like(everybody)))
         days = torch.ones_like(context.representation[:, 0])
-        silence = survival(dormancy._log_hazard(context), horizons["return_horizon_days"] * days, dormancy.edges)
+        silence = survival(dormancy.log_hazard(context), horizons["return_horizon_days"] * days, dormancy.edges)
         spending = value._over(context, 90 * days[:, None])
     expected = {"return_probability": 1 - silence, "value": spending.mean, "value_zero_probability": spending.zero}
     for name, values in expected.items():

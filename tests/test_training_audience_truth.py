@@ -70,24 +70,35 @@ def test_who_says_the_truth_comes_nearest(scene: Scene, few: Tellings, monkeypat
     assert costs["wrong"]["truth"] == pytest.approx(costs["wrong"]["told"]["value"], abs=1e-3), "all are followed in a log of so few"
 
 
-def test_of_who_is_still_there_all_speak_by_the_days_that_the_hazard_reaches(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+VISITS = ["objective=[dormancy,presence,value,loyalty]", "visit_events=[view,purchase]", "objectives.presence.horizon_days=56"]
+
+
+@pytest.mark.parametrize(
+    ("section", "column", "overrides", "words"),
+    [
+        ("returns", "return_probability", ["objectives.dormancy.horizon_days=56"], "a purchase within 56 days"),
+        ("presence", "visit_probability", VISITS, "being seen within 56 days"),
+    ],
+)
+def test_of_who_is_still_there_all_speak_by_the_days_that_the_hazard_reaches(
+    store: Path, monkeypatch: pytest.MonkeyPatch, section: str, column: str, overrides: list[str], words: str
+) -> None:
     monkeypatch.setattr(tellings, "NUM_TELLINGS", 5)
     monkeypatch.setattr(truth, "TELLINGS_A_DAY", 2)
-    scene = scene_of(store, "data.split.horizon_days=28", "objectives.dormancy.horizon_days=56")
+    scene = scene_of(store, "data.split.horizon_days=28", *overrides)
     found = Tellings.beside_the_log(scene)
     assert found is not None
     alive, noise = found.truths()["alive"], np.random.default_rng(0).random(len(scene.drawn))
-    columns = {"return_probability_model": noise, "return_probability_rfm": alive, "return_probability_model_56_days": alive}
-    returns = replace(told(scene.drawn, **columns, came_back=alive > 0), figures={"model": {}, "rfm": {}})
-    judged = replace(scene, compared={"returns": returns})
+    columns = {f"{column}_model": noise, f"{column}_rfm": alive, f"{column}_model_56_days": alive}
+    judged = replace(scene, compared={section: replace(told(scene.drawn, **columns), figures={"model": {}, "rfm": {}})})
     chapter = truth_chapter(judged, refreshes_chapter(judged).figures)
     assert chapter is not None
     spearman = chapter.figures["spearman"]
     assert spearman["alive"]["model"].value == pytest.approx(1)
     assert {"rfm", "pareto_nbd", "boosted_trees"} < set(spearman["alive"])
     assert 0.1 < spearman["alive"]["rfm"].value < 1, "asked anew, for 56 days"
-    assert set(spearman["returns"]) == {"model", "rfm"}, "as judged in the test window"
-    assert "within 56 days" in chapter.panels[0].meaning
+    assert set(spearman[section]) == {"model", "rfm"}, "as judged in the test window"
+    assert words in chapter.panels[0].meaning
 
 
 def test_chances_and_amounts_are_those_of_the_log(scene: Scene, few: Tellings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,15 +16,16 @@ from serving.predictor import Predictor
 from training.evaluation.bootstrap import concordance, rank_correlation
 from training.evaluation.figures import time_figures, value_figures
 from training.evaluation.outcome_plots import kaplan_meier, lifts
+from training.evaluation.outcomes import outcome_metrics
 from training.export import export
 
 BASELINES = {"rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees"}
-ALL = "objective=[next_item,intent,dormancy,value,loyalty]"
+ALL = ["objective=[next_item,intent,dormancy,presence,value,loyalty]", "visit_events=[view,purchase]"]
 
 
 @pytest.fixture(scope="module")
 def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(small_store, tmp_path_factory.mktemp("outcomes") / "run", ALL, "refit=true", "objectives.loyalty.periods=2")
+    return make_run(small_store, tmp_path_factory.mktemp("outcomes") / "run", *ALL, "refit=true", "objectives.loyalty.periods=2")
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,10 @@ def test(run: Path) -> dict:
 
 
 def test_every_outcome_stands_beside_its_baselines(test: dict) -> None:
-    assert list(test) == ["ranking", "intent", "returns", "time", "value", "loyalty"]
-    assert set(test["returns"]) == {"model", *BASELINES}
-    assert set(test["returns"]["model"]) == {"auroc", "average_precision", "calibration_error"}
+    assert list(test) == ["ranking", "intent", "returns", "time", "presence", "value", "loyalty"]
+    for section in ("returns", "presence"):
+        assert set(test[section]) == {"model", *BASELINES}
+        assert set(test[section]["model"]) == {"auroc", "average_precision", "calibration_error"}
     assert set(test["value"]["model"]) == {"mae", "aggregate_error", "r", "spearman", "normalised_gini", "decile_mape"}
     assert set(test["time"]["model"]) == {"concordance"}
     assert "cox" not in test["value"]
@@ -47,6 +49,10 @@ def test_the_figures_are_those_of_the_predictions(run: Path, test: dict) -> None
     spend = table["spend"].to_numpy()
     for name, figures in test["value"].items():
         assert value_figures(spend, table[f"value_{name}"].to_numpy())["mae"] == pytest.approx(figures["mae"])
+    seen = table["seen_again"].to_numpy() > 0
+    assert seen.sum() > (table["came_back"].to_numpy() > 0).sum(), "who looks is seen"
+    for name, figures in test["presence"].items():
+        assert outcome_metrics(seen, table[f"visit_probability_{name}"].to_numpy())["auroc"] == pytest.approx(figures["auroc"])
     came, days = table["came_back"].to_numpy(), table["days"].to_numpy()
     for name, figures in test["time"].items():
         assert time_figures(days, came, table[f"expected_days_{name}"].to_numpy()) == pytest.approx(figures)
@@ -54,7 +60,14 @@ def test_the_figures_are_those_of_the_predictions(run: Path, test: dict) -> None
 
 def test_the_report_shows_them(run: Path) -> None:
     page = (run / "report.html").read_text()
-    for title in ("Whether and when they buy again", "Who comes first", "What they will spend", "Who stays", "How long they stay away"):
+    for title in (
+        "Whether and when they buy again",
+        "Who comes first",
+        "Whether they are seen again",
+        "What they will spend",
+        "Who stays",
+        "How long they stay away",
+    ):
         assert title in page
     assert "trained anew on all time before the test" in page
     summary = json.loads((run / "summary.json").read_text())
@@ -77,11 +90,12 @@ def test_the_artifact_answers_every_outcome(run: Path) -> None:
     cases, predictor = json.loads((contract.path / "golden.json").read_text()), Predictor(contract)
     session = onnxruntime.InferenceSession(contract.path / contract.model)
     histories = [predictor.encoder.history(case["events"], case["now"]) for case in cases]
-    names = ["return_probability", "silence_probability", "slipping_away", "value", "value_low", "value_high", "loyalty"]
+    names = ["return_probability", "silence_probability", "slipping_away", "visit_probability", "absence_probability"]
+    names += ["value", "value_low", "value_high", "loyalty"]
     for name, answers in zip(names, session.run(names, predictor.encoder.batch(histories)), strict=True):
         np.testing.assert_allclose(answers, [case["answer"][name] for case in cases], rtol=1e-4, atol=1e-4, err_msg=name)
     terms = json.loads((contract.path / "contract.json").read_text())
-    assert terms["return_horizon_days"] == terms["silence_days"][-1] == 14
+    assert terms["return_horizon_days"] == terms["silence_days"][-1] == terms["visit_horizon_days"] == terms["absence_days"][-1] == 14
 
 
 def test_statistics_of_a_contest_are_the_figures() -> None:

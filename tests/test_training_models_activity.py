@@ -29,10 +29,18 @@ def said_of(log: History, now: np.ndarray | int, *counted: str, visited: Sequenc
 
 
 def by_hand(log: History, customer: int, now: int, kinds: list[int]) -> list[float]:
-    """One event at a time: within each window, then hours since the latest."""
+    """One event at a time: within each window, then hours since the latest, then between two."""
     ages = {kind: [now - time for time, event, _ in rows_of(log, customer) if event == kind and time <= now] for kind in kinds}
     within = [sum(age < days * DAY for age in ages[kind]) for days in WINDOW_DAYS for kind in kinds]
-    return [*within, *(min(ages[kind], default=FAR_DAYS * DAY) / HOUR for kind in kinds)]
+    return [*within, *(latest(ages[kind]) for kind in kinds), *(between(ages[kind]) for kind in kinds)]
+
+
+def latest(ages: list[int]) -> float:
+    return min(ages, default=FAR_DAYS * DAY) / HOUR
+
+
+def between(ages: list[int]) -> float:
+    return float(np.diff(sorted(ages)).mean() / HOUR) if len(ages) > 1 else 0.0
 
 
 @pytest.mark.parametrize("now", [START - DAY, NOW, NOW + HOUR // 3, START + 200 * DAY])
@@ -54,7 +62,7 @@ def visits_by_hand(log: History, customer: int, now: int) -> list[float]:
     times = sorted({time for time, event, _ in rows_of(log, customer) if event in (VIEW, PURCHASE)})
     begins = [time for place, time in enumerate(times) if place == 0 or time - times[place - 1] > HOUR // 2]
     ages = [now - time for time in begins if time <= now]
-    return [*(sum(age < days * DAY for age in ages) for days in WINDOW_DAYS), min(ages, default=FAR_DAYS * DAY) / HOUR]
+    return [*(sum(age < days * DAY for age in ages) for days in WINDOW_DAYS), latest(ages), between(ages)]
 
 
 def hurried(log: History) -> History:

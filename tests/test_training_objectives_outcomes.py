@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helpers_sequences import (
     CAMPAIGN,
     PURCHASE,
     START,
+    VIEW,
     assert_labels_lie_in_the_window,
     facts_of,
     log_of,
@@ -28,6 +30,7 @@ from training.objectives.dormancy import Dormancy
 from training.objectives.intent import Intent
 from training.objectives.loyalty import Loyalty
 from training.objectives.objective import Context, Objective
+from training.objectives.presence import Presence
 from training.objectives.purchases import FallingRate, most_likely
 from training.objectives.value import Spending, Value, normal_quantile
 from training.sequences.history import History
@@ -44,6 +47,7 @@ def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objecti
     return {
         "intent": Intent(events=["purchase"], horizon_days=horizon_days, facts=facts, **WIDE),
         "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
+        "presence": Presence(events=["purchase", "view"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
         "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, prior=1.0, facts=facts, **WIDE),
         "loyalty": Loyalty(
             events=["purchase"],
@@ -66,10 +70,10 @@ def labels_of(log: History, now: int, until: int, *, horizon_days: float = 28.0)
     }
 
 
-def purchases(log: History, customer: int) -> list[tuple[int, int]]:
-    """(time, position of the event) of a customer's purchases."""
+def purchases(log: History, customer: int, kinds: Sequence[int] = (PURCHASE,)) -> list[tuple[int, int]]:
+    """(time, position of the event) of a customer's purchases, or of other kinds of event."""
     start = int(log.offsets[customer])
-    return [(time, start + place) for place, (time, event, _) in enumerate(rows_of(log, customer)) if event == PURCHASE]
+    return [(time, start + place) for place, (time, event, _) in enumerate(rows_of(log, customer)) if event in kinds]
 
 
 def model_and_context(horizon_days: float = 28.0) -> tuple[SequenceModel, Context, dict[str, dict[str, torch.Tensor]]]:
@@ -86,11 +90,12 @@ def model_and_context(horizon_days: float = 28.0) -> tuple[SequenceModel, Contex
 
 
 @pytest.mark.parametrize("until", [UNTIL, NOW + 5 * DAY], ids=["all known", "censored"])
-def test_days_to_the_next_purchase_are_those_of_a_loop(until: int) -> None:
-    found = labels_of(LOG, NOW, until, horizon_days=18)["dormancy"]
+@pytest.mark.parametrize(("name", "kinds"), [("dormancy", [PURCHASE]), ("presence", [PURCHASE, VIEW])])
+def test_days_to_the_next_purchase_or_visit_are_those_of_a_loop(name: str, kinds: list[int], until: int) -> None:
+    found = labels_of(LOG, NOW, until, horizon_days=18)[name]
     for customer in range(LOG.num_customers):
         end = min(until, NOW + 18 * DAY)
-        after = [time for time, _ in purchases(LOG, customer) if NOW < time <= end]
+        after = [time for time, _ in purchases(LOG, customer, kinds) if NOW < time <= end]
         assert found["came"][customer] == bool(after)
         assert found["days"][customer] == pytest.approx((min(after, default=end) - NOW) / DAY)
         assert found["asked"][customer] == any(time <= NOW for time, _, _ in rows_of(LOG, customer))
@@ -200,6 +205,9 @@ def test_what_is_said_of_silence_agrees_with_itself() -> None:
     silence = said["silence_probability"]
     assert (silence.diff() <= 0).all()
     torch.testing.assert_close(said["return_probability"], 1 - silence[:, -1])
+    seen = model.objectives["presence"].predict(context)
+    assert (seen["absence_probability"].diff() <= 0).all()
+    torch.testing.assert_close(seen["visit_probability"], 1 - seen["absence_probability"][:, -1])
     loyal = model.objectives["loyalty"].predict(context)["loyalty"]
     assert (loyal.diff() <= 0).all()
 
@@ -312,7 +320,7 @@ def test_the_longer_the_horizon_the_rarer_is_nothing_and_the_less_each_day_adds(
 # Calibration
 
 
-@pytest.mark.parametrize("name", ["intent", "dormancy", "value", "loyalty"])
+@pytest.mark.parametrize("name", ["intent", "dormancy", "presence", "value", "loyalty"])
 def test_calibration_lowers_the_loss_and_can_be_learned_twice(name: str) -> None:
     model, context, labels = model_and_context(horizon_days=20.0)
     objective = model.objectives[name]

@@ -15,6 +15,7 @@ from training.audience.scene import Scene
 from training.objectives.dormancy import Dormancy
 from training.objectives.loyalty import Loyalty
 from training.objectives.objective import Objective
+from training.objectives.presence import Presence
 from training.objectives.value import Value
 from training.sequences.history import History, offsets_of
 from training.simulator.events import NAMES, Events
@@ -27,6 +28,7 @@ LOYAL = "loyal"  # the kind that replenishes and hardly looks at prices
 UNKNOWN = -1
 
 ANSWERS: Mapping[str, tuple[type[Objective], Callable[[Mapping[str, np.ndarray]], np.ndarray]]] = {
+    "presence": (Presence, lambda labels: labels["came"]),
     "returns": (Dormancy, lambda labels: labels["came"]),
     "value": (Value, lambda labels: labels["spend"]),
     "loyalty": (Loyalty, lambda labels: labels["stayed"] == labels["known"]),

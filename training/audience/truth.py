@@ -19,6 +19,8 @@ from training.evaluation.customers import chance_by
 from training.evaluation.panels import Chapter, Panel, Table, between, number, percent, percent_between
 from training.evaluation.verdict import MODEL, Contest, contestant_name, value_contest, verdict_lines
 from training.objectives.dormancy import Dormancy
+from training.objectives.presence import Presence
+from training.objectives.waiting import Waiting
 from training.sequences.split import DAY
 
 TITLE, SECTION = "How near all this is to the truth", "truth"
@@ -44,6 +46,7 @@ class Question:
 
 QUESTIONS = (
     Question("alive", "returns", "return_probability", "still there", "being still a customer"),
+    Question("presence", "presence", "visit_probability", "chance to be seen", "the true chance to be seen"),
     Question("returns", "returns", "return_probability", "chance to buy", "the true chance to buy"),
     Question("value", "value", "value", "expected spend", "the true expected spend"),
     Question("loyalty", "loyalty", "loyalty", "chance to stay", "the true chance to stay"),
@@ -77,7 +80,7 @@ def truth_chapter(scene: Scene, refreshes: Mapping[str, Any]) -> Chapter | None:
 
 def _contests(scene: Scene, tellings: Tellings) -> dict[str, Contest]:
     """Of each truth on which the run has an answer: Spearman's correlation with it, on the same customers for everybody."""
-    asked = {question.truth: (question, _answers(scene, question)) for question in QUESTIONS if question.section in scene.compared}
+    asked = {question.truth: (question, _answers(scene, question)) for question in _questions(scene)}
     truths = tellings.truths() if asked else {}
     contests = {}
     for name, (question, answers) in asked.items():
@@ -90,10 +93,18 @@ def _contests(scene: Scene, tellings: Tellings) -> dict[str, Contest]:
     return contests
 
 
+def _questions(scene: Scene) -> list[Question]:
+    """Those that the run answers. Whether somebody is still there is asked as whether they are seen again, where the run says so."""
+    seen = next(question for question in QUESTIONS if question.truth == "presence")
+    alive_by = {"section": seen.section, "column": seen.column} if seen.section in scene.compared else {}
+    asked = [replace(question, **alive_by) if question.truth == "alive" else question for question in QUESTIONS]
+    return [question for question in asked if question.section in scene.compared]
+
+
 def _answers(scene: Scene, question: Question) -> dict[str, np.ndarray]:
     """{contestant: [n]}, NaN for who was not judged. For loyalty others have their chance of a purchase, and frequency."""
     section, column = question.section, question.column
-    if question.truth == "alive" and (lasting := _lasting(scene)):
+    if question.truth == "alive" and (lasting := _lasting(scene, question)):
         return lasting
     if section != "loyalty":
         answers = {name: scene.said(section, f"{column}_{name}") for name in scene.compared[section].figures}
@@ -105,23 +116,22 @@ def _answers(scene: Scene, question: Question) -> dict[str, np.ndarray]:
     return {name: values for name, values in answers.items() if values is not None}
 
 
-def _lasting(scene: Scene) -> dict[str, np.ndarray]:
-    """What everybody says of a purchase within all of the hazard's days, where these are more than the test window's; else empty.
+def _lasting(scene: Scene, question: Question) -> dict[str, np.ndarray]:
+    """What everybody says of all of the hazard's days, where these are more than the test window's; else empty.
 
-    Who buys rarely is still a customer: a chance that reaches further tells more of who is one, and then all are asked for it.
+    Who comes rarely is still a customer: a chance that reaches further tells more of who is one, and then all are asked for it.
     """
-    days, parts = _horizon_days(scene), scene.parts
-    said = scene.said("returns", chance_by(days))
-    if said is None:
+    waiting, parts = _waiting(scene), scene.parts
+    said = scene.said(question.section, chance_by(question.column, waiting.horizon_days)) if waiting else None
+    if waiting is None or said is None:
         return {}
-    others = outcome_baselines(parts.store, parts.split, kinds=scene.purchases, horizon_days=days, seed=scene.seed)
+    others = outcome_baselines(parts.store, parts.split, kinds=waiting.kinds, horizon_days=waiting.horizon_days, seed=scene.seed)
     return {MODEL: said} | {name: of.returns[scene.drawn] for name, of in others.items() if of.returns is not None}
 
 
-def _horizon_days(scene: Scene) -> float:
-    """How far the model's hazard reaches; 0 without one."""
-    dormancy = scene.parts.model.objective(Dormancy)
-    return dormancy.horizon_days if dormancy else 0.0
+def _waiting(scene: Scene) -> Waiting | None:
+    """The hazard by which it is told who is still there."""
+    return scene.parts.model.objective(Presence) or scene.parts.model.objective(Dormancy)
 
 
 def _harm(scene: Scene, tellings: Tellings, told: Mapping[str, Any]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
@@ -152,11 +162,13 @@ def _panel(contests: Mapping[str, Contest], scene: Scene) -> Panel:
     rows = [[contestant_name(name), *(between(given[name]) if name in given else "–" for given in of.values())] for name in names]
     meaning = (
         "Spearman's correlation with what the retailer knows of its customers at the cutoff: whether they are still there and, as means "
-        f"over {NUM_TELLINGS} tellings of the next {scene.window_days:g} days, the chance that they buy, what they spend, and the chance "
-        "that they stay loyal as this run defines it; last, who is still there and loyal by kind. 95% bootstrap intervals."
+        f"over {NUM_TELLINGS} tellings of the next {scene.window_days:g} days, the chance that they are seen, where that was asked, that "
+        "they buy, what they spend, and the chance that they stay loyal as this run defines it; last, who is still there and loyal by "
+        "kind. 95% bootstrap intervals."
     )
-    if (days := _horizon_days(scene)) > scene.window_days:
-        meaning += f" Of who is still there, everybody speaks by the chance of a purchase within {days:g} days."
+    if (waiting := _waiting(scene)) and waiting.horizon_days > scene.window_days:
+        event = "being seen" if isinstance(waiting, Presence) else "a purchase"
+        meaning += f" Of who is still there, everybody speaks by the chance of {event} within {waiting.horizon_days:g} days."
     pictured = {head: {contestant_name(name): interval for name, interval in given.items()} for head, given in of.items()}
     picture = plots.whiskers(pictured, xlabel="Spearman with the truth", description="Correlation of what was said with the truth")
     return Panel("Who comes nearest", meaning, [picture], Table(["", *of], rows))

@@ -128,6 +128,32 @@ def of_returns(
     )
 
 
+def of_presence(
+    question: str,
+    customers: np.ndarray,
+    seen: np.ndarray,
+    probabilities: Mapping[str, np.ndarray],
+    settings: Mapping[str, str],
+    *,
+    seed: int,
+) -> Comparison:
+    """seen: bool [n], whoever was. probabilities: {contestant: [n]}, one of them "model"."""
+    figures = {name: returns_figures(seen, given) for name, given in probabilities.items()}
+    return Comparison(
+        title="Whether they are seen again",
+        question=question,
+        meaning="By a visit of whatever kind: who looks and does not buy is still there. Baselines are asked the same, of the same events.",
+        customers=customers,
+        figures=figures,
+        shown=RETURN_METRICS,
+        columns={"seen_again": seen, **{f"visit_probability_{name}": given for name, given in probabilities.items()}},
+        settings=settings,
+        contest=chance_contest(seen, probabilities, figures, about="presence", seed=seed) if len(probabilities) > 1 else None,
+        calibration={name: reliability(seen, given) for name, given in probabilities.items()},
+        section="presence",
+    )
+
+
 def of_times(
     question: str,
     customers: np.ndarray,

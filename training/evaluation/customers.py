@@ -7,7 +7,7 @@ import numpy as np
 
 from training.baselines.outcomes import OutcomeAnswers
 from training.evaluation import outcome_plots as plots
-from training.evaluation.compared import Comparison, of_loyalty, of_returns, of_times, of_values
+from training.evaluation.compared import Comparison, of_loyalty, of_presence, of_returns, of_times, of_values
 from training.evaluation.comparison import cutoff
 from training.evaluation.panels import Panel
 from training.evaluation.rivals import Rivals
@@ -47,11 +47,24 @@ def compare_return(
     ]
     first = f"Asked on {cutoff(rivals.split)}: after how many days will the customer buy? Known for {span:g} days."
     returned = of_returns(asked + without, customers, came, returns, _settings(answers), panels, seed=rivals.seed)
-    beyond = {chance_by(horizon_days): 1 - told["survival"][:, -1]} if horizon_days > span else {}
+    beyond = {chance_by("return_probability", horizon_days): 1 - told["survival"][:, -1]} if horizon_days > span else {}
     return [
         replace(returned, columns={**returned.columns, **beyond}),
         of_times(first + without, customers, told["days"], came, days, _settings(answers), seed=rivals.seed),
     ]
+
+
+def compare_presence(rivals: Rivals, customers: np.ndarray, told: Evidence, *, kinds: np.ndarray, horizon_days: float) -> Comparison:
+    """Whether they are seen within what is known of the test window. told: what Presence.judge says of each [n]."""
+    span = rivals.known_days(horizon_days)
+    seen, answers = told["came"] > 0, rivals.outcomes(kinds, span)
+    chances = {MODEL: told["probability"], **_given(answers, "returns", customers)}
+    asked = (
+        f"Asked on {cutoff(rivals.split)}: will the customer be seen within {span:g} days? {100 * seen.mean():.1f} % of {len(seen):,} were."
+    )
+    compared = of_presence(asked + _left_out(answers), customers, seen, chances, _settings(answers), seed=rivals.seed)
+    beyond = {chance_by("visit_probability", horizon_days): 1 - told["survival"][:, -1]} if horizon_days > span else {}
+    return replace(compared, columns={**compared.columns, **beyond})
 
 
 def compare_value(
@@ -92,9 +105,9 @@ def compare_loyalty(
     return [of_loyalty(asked + _left_out(answers), customers, stayed, chances, _settings(answers), seed=rivals.seed)]
 
 
-def chance_by(days: float) -> str:
-    """The column of predictions.parquet that holds the model's chance of a purchase within more days than the test window has."""
-    return f"return_probability_{MODEL}_{days:g}_days"
+def chance_by(output: str, days: float) -> str:
+    """The column of predictions.parquet that holds this chance, by the model, within more days than the test window has."""
+    return f"{output}_{MODEL}_{days:g}_days"
 
 
 def _segments(rivals: Rivals, customers: np.ndarray, kinds: np.ndarray) -> dict[str, np.ndarray]:

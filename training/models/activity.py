@@ -1,8 +1,9 @@
-"""What else a customer does beside buying: of chosen kinds of event, how many there were lately and how long ago the latest was,
-and the same of visits, whatever was done in them.
+"""What else a customer does beside buying: of chosen kinds of event, how many there were lately, how long ago the latest was and how long
+usually lies between two; and the same of visits, whatever was done in them.
 
 Recency, frequency and money see purchases only, but who still looks has not left. The steps tell of it too; attention, though, takes means
-and does not count. Of whether somebody has left, ten views in a visit tell no more than one: what comes at random times is the visit.
+and does not count. Of whether somebody has left, ten views in a visit tell no more than one: what comes at random times is the visit. How
+often it came, while it came, must be told as well: a silence of months leaves no visit in any shorter window.
 """
 
 import torch
@@ -14,9 +15,9 @@ from training.models.facts import Facts
 from training.models.grouping import Grouping
 from training.sequences.batch import Batch
 
-WINDOW_DAYS = (1, 7, 28, 91, 365)
-NUMBERS_A_KIND = len(WINDOW_DAYS) + 1
 FAR_DAYS = 3650.0  # as long ago as never
+WINDOW_DAYS = (1, 7, 28, 91, 182, 365, 3650)
+NUMBERS_A_KIND = len(WINDOW_DAYS) + 2
 SILENCE = clock.MICROSECONDS_PER_DAY // 48  # half an hour: who does something after so long has come again
 
 
@@ -26,7 +27,8 @@ def activity_size(facts: Facts) -> int:
 
 
 class Activity(nn.Module):
-    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest.
+    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest,
+    mean hours between two; 0 before the second.
 
     Where there are `facts.visited`, visits are one kind more. A visit is where it begins, by an event of these kinds.
     """
@@ -46,8 +48,10 @@ class Activity(nn.Module):
         age = batch.now[question] - grouping.time[step]
         counts = self._of_step(batch, grouping)[step] * (age >= 0).to(torch.float32)[:, None]  # later steps count for nothing
         within = self._within(question, age, counts, num_questions=batch.now.shape[0])
-        since = self._since(question, age, counts, num_questions=batch.now.shape[0])
-        return torch.cat([within, since], -1).log1p()
+        latest, first = self._since(question, age, counts, num_questions=batch.now.shape[0])
+        gaps = within[:, -counts.shape[1] :] - 1
+        between = torch.where(gaps > 0, (first - latest) / gaps.clamp(min=1), torch.zeros_like(gaps))
+        return torch.cat([within, latest, between], -1).log1p()
 
     def _of_step(self, batch: Batch, grouping: Grouping) -> Tensor:
         """How many events of each kind a step holds, and whether a visit begins there: [S, kinds]."""
@@ -74,10 +78,12 @@ class Activity(nn.Module):
         sums = torch.zeros(num_questions * num_stretches, counts.shape[1], device=counts.device).index_add(0, stretch, counts)
         return sums.view(num_questions, num_stretches, -1)[:, :-1].cumsum(1).flatten(1)
 
-    def _since(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
-        """Hours since the latest event of each kind: [Q, kinds]."""
+    def _since(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> tuple[Tensor, Tensor]:
+        """Hours since the latest and since the first event of each kind, where there is any: [Q, kinds] each."""
         num_kinds = counts.shape[1]
-        days = torch.where(counts > 0, clock.days(age)[:, None], torch.full_like(counts, FAR_DAYS))
-        place = question[:, None] * num_kinds + torch.arange(num_kinds, device=question.device)
-        far = torch.full((num_questions * num_kinds,), FAR_DAYS, device=counts.device)
-        return far.scatter_reduce(0, place.flatten(), days.flatten(), "amin").view(num_questions, num_kinds) * 24
+        place = (question[:, None] * num_kinds + torch.arange(num_kinds, device=question.device)).flatten()
+        days, there = clock.days(age)[:, None].expand_as(counts), counts > 0
+        never = counts.new_full((num_questions * num_kinds,), FAR_DAYS)
+        latest = never.scatter_reduce(0, place, torch.where(there, days, FAR_DAYS).flatten(), "amin")
+        first = torch.zeros_like(never).scatter_reduce(0, place, torch.where(there, days, 0.0).flatten(), "amax")
+        return latest.view(num_questions, num_kinds) * 24, first.view(num_questions, num_kinds) * 24
