@@ -91,7 +91,7 @@ class Answer:
         return silence_within(days, np.atleast_1d(self["silence_probability"]), self.terms["silence_days"])
 
     def absence(self, days: float) -> float:
-        """The same of not being seen at all: in the next `days`, up to the last of `terms["absence_days"]`."""
+        """The probability of no visit in the next `days`, any number up to the last of `terms["absence_days"]`. See `silence`."""
         return silence_within(days, np.atleast_1d(self["absence_probability"]), self.terms["absence_days"])
 
     def value(self, days: float) -> Spend:

@@ -77,10 +77,11 @@ def small_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def outcomes_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that answers when, how much and how loyal, and recommends nothing. Made once: to be read, not changed."""
+    """A finished run that answers when, whether still there, how much and how loyal, and recommends nothing. To be read, not changed."""
     from helpers_training import make_run
 
-    return make_run(small_store, tmp_path_factory.mktemp("runs") / "outcomes", "objective=[dormancy,value,loyalty]", "max_events=60")
+    overrides = ["objective=[dormancy,presence,value,loyalty]", "visit_events=[view,purchase]", "max_events=60"]
+    return make_run(small_store, tmp_path_factory.mktemp("runs") / "outcomes", *overrides)
 
 
 @pytest.fixture(scope="session")

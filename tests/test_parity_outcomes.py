@@ -18,13 +18,14 @@ from training.export import export, load_run
 from training.golden import edge_cases
 from training.objectives.dormancy import Dormancy
 from training.objectives.hazard import survival
+from training.objectives.presence import Presence
 from training.objectives.value import Value
 from training.sequences.history import take
 from training.showcase import raw_events
 
 TOLERANCE = 1e-4
 OUTPUTS = [
-    "return_probability", "silence_probability", "return_days", "slipping_away",
+    "return_probability", "silence_probability", "return_days", "slipping_away", "visit_probability", "absence_probability",
     "value", "value_low", "value_high", "value_zero_probability",
     "value_purchases", "value_evenness", "value_amount_shape", "value_rate_days", "loyalty",
 ]  # fmt: skip
@@ -43,7 +44,9 @@ def contract(outcomes_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Co
 @pytest.fixture(scope="module")
 def predictor(contract: Contract) -> Predictor:
     assert [output.served_as for output in contract.outputs] == OUTPUTS
-    assert contract.terms.keys() >= {"return_horizon_days", "silence_days", "value_horizon_days", "loyalty_period_days"}
+    assert contract.terms.keys() >= {
+        "return_horizon_days", "silence_days", "visit_horizon_days", "absence_days", "value_horizon_days", "loyalty_period_days",
+    }  # fmt: skip
     predictor = Predictor(contract)
     assert prove(predictor, contract).max_abs_score_difference < TOLERANCE
     return predictor
@@ -87,17 +90,29 @@ def test_a_requests_own_horizons_are_answered_as_torch_would(parts: Parts, contr
     everybody, now = np.arange(parts.store.num_customers), np.full(parts.store.num_customers, parts.store.columns["timestamp"].max())
     requests = [raw_events(parts, take(parts.store, np.array([position]))) for position in everybody]
     answers = predictor.answer([predictor.encoder.history(events, int(now[0])) for events in requests])
-    horizons = read_horizons({"return_horizon_days": 0.4 * contract.terms["return_horizon_days"], "value_horizon_days": 90}, contract)
+    shorter = {name: share * contract.terms[name] for name, share in (("return_horizon_days", 0.4), ("visit_horizon_days", 0.3))}
+    horizons = read_horizons({**shorter, "value_horizon_days": 90}, contract)
     received = [at_horizons(horizons, {name: np.atleast_1d(of[row]) for name, of in answers.items()}, contract.terms) for row in everybody]
-    dormancy, value = parts.model.objectives["dormancy"], parts.model.objectives["value"]
+    dormancy, presence, value = (parts.model.objectives[name] for name in ("dormancy", "presence", "value"))
     assert isinstance(dormancy, Dormancy)
+    assert isinstance(presence, Presence)
     assert isinstance(value, Value)
     with torch.inference_mode():
         context = parts.model.represent(parts.questions.ask(everybody, now, np.ones_like(everybody)))
         days = torch.ones_like(context.representation[:, 0])
         silence = survival(dormancy.log_hazard(context), horizons["return_horizon_days"] * days, dormancy.edges)
+        absence = survival(presence.log_hazard(context), horizons["visit_horizon_days"] * days, presence.edges)
         spending = value._over(context, 90 * days[:, None])
-    expected = {"return_probability": 1 - silence, "value": spending.mean, "value_zero_probability": spending.zero}
+    said = [
+        Answer({name: of[row] for name, of in answers.items()}, contract.terms).absence(horizons["visit_horizon_days"]) for row in everybody
+    ]
+    np.testing.assert_allclose(said, absence, rtol=1e-3, atol=TOLERANCE)
+    expected = {
+        "return_probability": 1 - silence,
+        "visit_probability": 1 - absence,
+        "value": spending.mean,
+        "value_zero_probability": spending.zero,
+    }
     for name, values in expected.items():
         np.testing.assert_allclose([answer[name].item() for answer in received], values, rtol=1e-3, atol=TOLERANCE, err_msg=name)
         assert values.std() > 0

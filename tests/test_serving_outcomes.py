@@ -123,8 +123,11 @@ def test_a_caller_receives_everything_by_name(tmp_path: Path, protocol: str, cap
 def test_silence_has_a_probability_for_any_number_of_days() -> None:
     """Hazards of 0.1 a day for a week, then of 0.02."""
     told = np.array([math.exp(-0.7), math.exp(-0.7 - 0.42)], dtype=np.float32)
-    answer = Answer({"silence_probability": told}, {"silence_days": SILENCE_DAYS})
+    answer = Answer(
+        {"silence_probability": told, "absence_probability": told**2}, {"silence_days": SILENCE_DAYS, "absence_days": SILENCE_DAYS}
+    )
     for days, expected in ((0, 1.0), (3, math.exp(-0.3)), (7, math.exp(-0.7)), (10, math.exp(-0.76)), (28, told[1])):
         assert answer.silence(days) == pytest.approx(expected, rel=1e-5)
+        assert answer.absence(days) == pytest.approx(expected**2, rel=1e-5)
     with pytest.raises(RequestError, match="expected from 0 to 28 days, received 29"):
         answer.silence(29)

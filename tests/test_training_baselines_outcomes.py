@@ -171,6 +171,34 @@ def test_means_by_class_keep_the_sum(rows: list[tuple[int, float]]) -> None:
     assert mean_by_class(classes, happened, np.array([17]))[0] == pytest.approx(happened.mean())
 
 
+def test_asked_of_visits_they_count_visits_and_trees_know_of_purchases_beside() -> None:
+    """Thirty look in every day, twice within ten minutes, and never buy; the others buy once a week, each on a day of their own."""
+    days = [[(day + minute / 1440, 5) for day in range(100) for minute in (1, 9)] for _ in range(30)]
+    weeks = [[(day + weekday + 0.5, 5) for day in range(0, 98, 7)] for weekday in range(7) for _ in range(5)]
+    log = log_of(days + weeks)
+    log = replace(log, columns={**log.columns, "event": np.where(customer_of_event(log.offsets) < 30, VIEW, PURCHASE)})
+    split, buying, seen_by = time_split(log, horizon_days=1.0), np.array([PURCHASE]), np.array([VIEW, PURCHASE])
+    asked = OutcomeQuestion.of(log, split, kinds=buying, visits=seen_by, horizon_days=1.0, seed=0).asked
+    visits, spend, purchases = asked.columns(["purchases", "spend", "beside_purchases"]).T
+    looked = asked.customer < 30
+    assert (visits[looked] >= 97).all(), "two looks within ten minutes are one visit"
+    assert (visits[looked] <= 100).all()
+    assert (spend == visits).all(), "each counts one"
+    assert not purchases[looked].any()
+    assert (purchases[~looked] == visits[~looked]).all()
+    said = outcome_baselines(log, split, kinds=buying, visits=seen_by, horizon_days=1.0, seed=0)
+    few = "boosted_trees"  # who grow nothing from so few customers
+    assert all(of.returns[:30].min() > 0.5 > of.returns[30:].mean() for name, of in said.items() if name != few)
+    assert outcome_baselines(log, split, kinds=buying, horizon_days=1.0, seed=0)["rfm"].returns[:30].max() < 0.2
+
+
+def test_where_all_did_the_same_there_is_nothing_to_learn_and_that_is_said() -> None:
+    """Everybody looks in every day."""
+    log = log_of([[(day, 5) for day in range(90)] for _ in range(20)])
+    said = outcome_baselines(log, time_split(log, horizon_days=14), kinds=np.array([PURCHASE]), horizon_days=14, seed=0)
+    assert [of.why_not for of in said.values() if of.why_not] == ["all customers came back within 14 days after past moments"] * 4
+
+
 @pytest.mark.parametrize("horizon_days", [3.0, 14.0])
 def test_a_dozen_customers_are_enough(horizon_days: float) -> None:
     log = random_log(seed=1, num_customers=12, days=120)

@@ -20,7 +20,11 @@ from training.evaluation.outcomes import outcome_metrics
 from training.export import export
 
 BASELINES = {"rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees"}
-ALL = ["objective=[next_item,intent,dormancy,presence,value,loyalty]", "visit_events=[view,purchase]"]
+ALL = [
+    "objective=[next_item,intent,dormancy,presence,value,loyalty]",
+    "visit_events=[view,purchase]",
+    "objectives.presence.horizon_days=20",
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,8 @@ def test_the_figures_are_those_of_the_predictions(run: Path, test: dict) -> None
         assert value_figures(spend, table[f"value_{name}"].to_numpy())["mae"] == pytest.approx(figures["mae"])
     seen = table["seen_again"].to_numpy() > 0
     assert seen.sum() > (table["came_back"].to_numpy() > 0).sum(), "who looks is seen"
+    assert (table["visit_probability_model_20_days"] > table["visit_probability_model"]).all()
+    assert not np.allclose(table["visit_probability_rfm"], table["return_probability_rfm"]), "asked of visits"
     for name, figures in test["presence"].items():
         assert outcome_metrics(seen, table[f"visit_probability_{name}"].to_numpy())["auroc"] == pytest.approx(figures["auroc"])
     came, days = table["came_back"].to_numpy(), table["days"].to_numpy()
@@ -95,7 +101,8 @@ def test_the_artifact_answers_every_outcome(run: Path) -> None:
     for name, answers in zip(names, session.run(names, predictor.encoder.batch(histories)), strict=True):
         np.testing.assert_allclose(answers, [case["answer"][name] for case in cases], rtol=1e-4, atol=1e-4, err_msg=name)
     terms = json.loads((contract.path / "contract.json").read_text())
-    assert terms["return_horizon_days"] == terms["silence_days"][-1] == terms["visit_horizon_days"] == terms["absence_days"][-1] == 14
+    assert terms["return_horizon_days"] == terms["silence_days"][-1] == 14
+    assert terms["visit_horizon_days"] == terms["absence_days"][-1] == 20
 
 
 def test_statistics_of_a_contest_are_the_figures() -> None:

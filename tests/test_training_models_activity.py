@@ -18,6 +18,7 @@ from training.sequences.split import DAY
 LOG = random_log(3, num_customers=30, days=120)
 NOW = START + 50 * DAY
 HOUR = DAY // 24
+WINDOWS = (*WINDOW_DAYS, 1_000_000)  # and ever
 
 
 def said_of(log: History, now: np.ndarray | int, *counted: str, visited: Sequence[str] = ()) -> Tensor:
@@ -31,7 +32,7 @@ def said_of(log: History, now: np.ndarray | int, *counted: str, visited: Sequenc
 def by_hand(log: History, customer: int, now: int, kinds: list[int]) -> list[float]:
     """One event at a time: within each window, then hours since the latest, then between two."""
     ages = {kind: [now - time for time, event, _ in rows_of(log, customer) if event == kind and time <= now] for kind in kinds}
-    within = [sum(age < days * DAY for age in ages[kind]) for days in WINDOW_DAYS for kind in kinds]
+    within = [sum(age < days * DAY for age in ages[kind]) for days in WINDOWS for kind in kinds]
     return [*within, *(latest(ages[kind]) for kind in kinds), *(between(ages[kind]) for kind in kinds)]
 
 
@@ -51,6 +52,14 @@ def test_activity_is_counted_by_event(now: int) -> None:
     np.testing.assert_allclose(told, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_between_two_lie_as_many_days_however_long_ago_they_were() -> None:
+    """An event of more than ten years ago counts as one of ten years ago, for the rest is time that nobody else can have."""
+    log = log_of([[(NOW - days * DAY, VIEW, 2) for days in (4000, 20, 10)], [(NOW - days * DAY, VIEW, 2) for days in (900, 700)]])
+    within, since, between = said_of(log, NOW, "view")[:, RHYTHM_SIZE:].double().expm1().split([len(WINDOWS), 1, 1], 1)
+    assert within[:, -1].round().tolist() == [3, 2]
+    np.testing.assert_allclose(torch.cat([since, between], 1), [[240, (FAR_DAYS - 10) * 12], [700 * 24, 200 * 24]], rtol=1e-4)
+
+
 def test_an_event_at_the_edge_of_a_window_is_outside_and_one_at_the_moment_is_past() -> None:
     log = log_of([[(NOW - 7 * DAY, VIEW, 2), (NOW, VIEW, 2), (NOW + 1, VIEW, 2)]])
     within = said_of(log, NOW, "view")[0, RHYTHM_SIZE : RHYTHM_SIZE + len(WINDOW_DAYS)].expm1().round().tolist()
@@ -62,7 +71,7 @@ def visits_by_hand(log: History, customer: int, now: int) -> list[float]:
     times = sorted({time for time, event, _ in rows_of(log, customer) if event in (VIEW, PURCHASE)})
     begins = [time for place, time in enumerate(times) if place == 0 or time - times[place - 1] > HOUR // 2]
     ages = [now - time for time in begins if time <= now]
-    return [*(sum(age < days * DAY for age in ages) for days in WINDOW_DAYS), latest(ages), between(ages)]
+    return [*(sum(age < days * DAY for age in ages) for days in WINDOWS), latest(ages), between(ages)]
 
 
 def hurried(log: History) -> History:

@@ -89,13 +89,23 @@ def model_and_context(horizon_days: float = 28.0) -> tuple[SequenceModel, Contex
 # Labels
 
 
+def test_what_goes_on_is_no_visit_to_come() -> None:
+    minute = DAY // 1440
+    log = log_of([[(START, VIEW, 2), (START + 20 * minute, VIEW, 2), (START + 40 * minute, PURCHASE, 2), (START + 71 * minute, VIEW, 2)]])
+    found = labels_of(log, START + 10 * minute, START + DAY)["presence"]
+    assert found["days"].tolist() == pytest.approx([61 * minute / DAY])
+    assert not labels_of(log, START + 10 * minute, START + 70 * minute)["presence"]["came"].any()
+
+
 @pytest.mark.parametrize("until", [UNTIL, NOW + 5 * DAY], ids=["all known", "censored"])
 @pytest.mark.parametrize(("name", "kinds"), [("dormancy", [PURCHASE]), ("presence", [PURCHASE, VIEW])])
 def test_days_to_the_next_purchase_or_visit_are_those_of_a_loop(name: str, kinds: list[int], until: int) -> None:
     found = labels_of(LOG, NOW, until, horizon_days=18)[name]
     for customer in range(LOG.num_customers):
         end = min(until, NOW + 18 * DAY)
-        after = [time for time, _ in purchases(LOG, customer, kinds) if NOW < time <= end]
+        times = sorted(time for time, _ in purchases(LOG, customer, kinds))
+        again = [time for last, time in itertools.pairwise([-DAY, *times]) if name == "dormancy" or time - last > DAY // 48]
+        after = [time for time in again if NOW < time <= end]
         assert found["came"][customer] == bool(after)
         assert found["days"][customer] == pytest.approx((min(after, default=end) - NOW) / DAY)
         assert found["asked"][customer] == any(time <= NOW for time, _, _ in rows_of(LOG, customer))

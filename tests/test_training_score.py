@@ -23,7 +23,7 @@ from training.sequences.split import DAY
 
 MAY = 19_844 * DAY  # 2024-05-01
 OUTPUTS = [
-    "return_probability", "silence_probability", "return_days", "slipping_away",
+    "return_probability", "silence_probability", "return_days", "slipping_away", "visit_probability", "absence_probability",
     "value", "value_low", "value_high", "value_zero_probability",
     "value_purchases", "value_evenness", "value_amount_shape", "value_rate_days", "loyalty",
 ]  # fmt: skip

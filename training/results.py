@@ -61,7 +61,9 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
 def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
     """Every objective that can be judged, by its section of the summary, beside what it is compared with."""
     customers, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=config.customers_per_batch)
-    rivals = Rivals(parts.store, parts.split, seed=config.seed, member_value=MemberValue(**config.member_value))
+    purchases = np.flatnonzero(parts.model.features.rhythm.is_purchase.numpy())
+    member_value = MemberValue(**config.member_value)
+    rivals = Rivals(parts.store, parts.split, purchases=purchases, seed=config.seed, member_value=member_value)
     return {
         comparison.section or objective.section or name: comparison
         for name, objective in parts.model.objectives.items()

@@ -30,7 +30,7 @@ STRANGERS = (
     "This log is simulated, but its keys are not the retailer's customers, so that nothing true is known of any of them: "
     "write it with layout=events."
 )
-NO_ANSWERS = "This run says nothing of which the truth is known: add objective=[...,dormancy,value,loyalty]."
+NO_ANSWERS = "This run says nothing of which the truth is known: add objective=[...,dormancy,presence,value,loyalty]."
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Question:
     words: str
 
 
+WAITING: Mapping[str, type[Waiting]] = {"returns": Dormancy, "presence": Presence}  # whose answers stand in these sections
 QUESTIONS = (
     Question("alive", "returns", "return_probability", "still there", "being still a customer"),
     Question("presence", "presence", "visit_probability", "chance to be seen", "the true chance to be seen"),
@@ -121,17 +122,15 @@ def _lasting(scene: Scene, question: Question) -> dict[str, np.ndarray]:
 
     Who comes rarely is still a customer: a chance that reaches further tells more of who is one, and then all are asked for it.
     """
-    waiting, parts = _waiting(scene), scene.parts
+    parts, waiting = scene.parts, scene.parts.model.objective(WAITING[question.section])
     said = scene.said(question.section, chance_by(question.column, waiting.horizon_days)) if waiting else None
     if waiting is None or said is None:
         return {}
-    others = outcome_baselines(parts.store, parts.split, kinds=waiting.kinds, horizon_days=waiting.horizon_days, seed=scene.seed)
+    visits = waiting.kinds if isinstance(waiting, Presence) else None
+    others = outcome_baselines(
+        parts.store, parts.split, kinds=scene.purchases, horizon_days=waiting.horizon_days, seed=scene.seed, visits=visits
+    )
     return {MODEL: said} | {name: of.returns[scene.drawn] for name, of in others.items() if of.returns is not None}
-
-
-def _waiting(scene: Scene) -> Waiting | None:
-    """The hazard by which it is told who is still there."""
-    return scene.parts.model.objective(Presence) or scene.parts.model.objective(Dormancy)
 
 
 def _harm(scene: Scene, tellings: Tellings, told: Mapping[str, Any]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
@@ -166,8 +165,9 @@ def _panel(contests: Mapping[str, Contest], scene: Scene) -> Panel:
         "they buy, what they spend, and the chance that they stay loyal as this run defines it; last, who is still there and loyal by "
         "kind. 95% bootstrap intervals."
     )
-    if (waiting := _waiting(scene)) and waiting.horizon_days > scene.window_days:
-        event = "being seen" if isinstance(waiting, Presence) else "a purchase"
+    section = "presence" if "presence" in scene.compared else "returns"
+    if waiting := scene.parts.model.objective(WAITING[section]):
+        event = "being seen" if section == "presence" else "a purchase"
         meaning += f" Of who is still there, everybody speaks by the chance of {event} within {waiting.horizon_days:g} days."
     pictured = {head: {contestant_name(name): interval for name, interval in given.items()} for head, given in of.items()}
     picture = plots.whiskers(pictured, xlabel="Spearman with the truth", description="Correlation of what was said with the truth")

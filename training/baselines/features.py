@@ -1,13 +1,14 @@
 """What a team knows of a customer at a moment, from the events up to it: recency, frequency, monetary value, rhythm, kinds of events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from training.sequences.history import History, customer_of_event, step_starts
 from training.sequences.money import spend_of
 from training.sequences.split import DAY
+from training.sequences.visits import beginnings
 
 WINDOWS_DAYS = (7, 14, 28, 91, 182, 365)
 NUM_WEEKS = 12
@@ -60,7 +61,7 @@ class Activity:
     """A log prepared once to be asked at many moments.
 
     first_seen: µs of a customer's first event [C]. first_bought: µs of the first purchase of each (customer, item), with its customer.
-    others: for each other kind of event, customers and times (µs) of its events.
+    others: for each other kind of event, customers and times (µs) of its events. beside: of the same customers, what else is known.
     """
 
     steps: Steps
@@ -68,6 +69,7 @@ class Activity:
     first_bought: np.ndarray
     buyer: np.ndarray
     others: dict[str, tuple[np.ndarray, np.ndarray]]
+    beside: "Activity | None" = None
 
     @classmethod
     def of(cls, history: History, *, intent_events: np.ndarray, event_names: Sequence[str]) -> "Activity":
@@ -78,6 +80,15 @@ class Activity:
         kinds = [kind for kind in range(_FIRST_KNOWN, len(event_names)) if kind not in intent_events]
         others = {event_names[kind]: (customer[event == kind], timestamp[event == kind]) for kind in kinds}
         return cls(Steps.of(bought), first_seen, *_first_purchases(bought), others)
+
+    @classmethod
+    def of_visits(cls, history: History, *, visit_events: np.ndarray, intent_events: np.ndarray, event_names: Sequence[str]) -> "Activity":
+        """Of what begins visits, each of which counts one; beside it purchases, and every kind of event by itself."""
+        begun = beginnings(history, visit_events)
+        unpriced = History(begun.offsets, {name: values for name, values in begun.columns.items() if name not in ("price", "quantity")})
+        visits = cls.of(unpriced, intent_events=visit_events, event_names=[])
+        beside = cls.of(history, intent_events=intent_events, event_names=event_names)
+        return replace(visits, first_seen=beside.first_seen, beside=beside)
 
     def seen(self, now: int) -> np.ndarray:
         """The customers that have an event by `now`: positions, int64."""
@@ -95,7 +106,11 @@ class Activity:
         for name, (customer, timestamp) in self.others.items():
             past = timestamp <= now
             features |= _kind(name, customer[past], (now - timestamp[past]) / DAY, num_customers=steps.num_customers)
-        return list(features), np.stack(list(features.values()), axis=1).astype(np.float32)
+        names, values = list(features), np.stack(list(features.values()), axis=1).astype(np.float32)
+        if self.beside is None:
+            return names, values
+        more, known = self.beside.features(now)
+        return [*names, *(f"beside_{name}" for name in more)], np.concatenate([values, known], axis=1)
 
 
 def _first_purchases(bought: History) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ class OutcomeAnswers:
 
 
 class NoLessonsError(ConfigError):
-    """No past moment's horizon is over: there is nothing to learn from."""
+    """No past moment's horizon is over, or all customers did the same after those: there is nothing to learn from."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Lessons:
 class OutcomeQuestion:
     """activity: everything up to `now` and nothing later; asked: the customers seen by then, their features at `now`.
 
-    taught: lessons at moments whose horizon is over, and at moments since, which are known in part; None where no horizon is over.
+    taught: lessons at moments whose horizon is over, and at moments since, which are known in part; where there are none, why not.
     priced: whether amounts are known.
     """
 
@@ -74,35 +74,42 @@ class OutcomeQuestion:
     kinds: np.ndarray
     now: int
     horizon_days: float
-    taught: tuple[Lessons, Lessons] | None
+    taught: tuple[Lessons, Lessons] | NoLessonsError
     asked: Snapshots
     priced: bool
 
     @classmethod
-    def of(cls, log: Log, split: Split, *, kinds: np.ndarray, horizon_days: float, seed: int) -> "OutcomeQuestion":
-        """Asked at the test moment of a split by time; kinds: ids of the events that are purchases."""
+    def of(
+        cls, log: Log, split: Split, *, kinds: np.ndarray, horizon_days: float, seed: int, visits: np.ndarray | None = None
+    ) -> "OutcomeQuestion":
+        """Asked at the test moment of a split by time; kinds: ids of the events that are purchases. visits: see `outcome_baselines`."""
         if split.kind != "time":
             raise ConfigError(f"expected a split by time, received {split.kind!r}: these baselines learn from moments that customers share")
         now, horizon = int(split.test.now[0]), round(horizon_days * DAY)
         past = History.at(log, now)
         names = [str(kind) for kind in range(int(past.columns["event"].max(initial=-1)) + 1)]
-        activity = Activity.of(past, intent_events=kinds, event_names=names)
+        activity = (
+            Activity.of(past, intent_events=kinds, event_names=names)
+            if visits is None
+            else Activity.of_visits(past, visit_events=visits, intent_events=kinds, event_names=names)
+        )
         taught = _taught(activity, now, horizon, np.random.default_rng(seed))
-        return cls(past, activity, kinds, now, horizon_days, taught, Snapshots.take(activity, [now]), "price" in past.columns)
+        priced = "price" in past.columns and visits is None
+        return cls(past, activity, kinds, now, horizon_days, taught, Snapshots.take(activity, [now]), priced)
 
     @property
     def lessons(self) -> Lessons:
-        """At moments whose horizon is over. Raises NoLessonsError where there is none."""
+        """At moments whose horizon is over. Raises NoLessonsError where there are none."""
         return self._taught()[0]
 
     @property
     def later(self) -> Lessons:
-        """At moments since, which are known in part. Raises NoLessonsError where no horizon is over."""
+        """At moments since, which are known in part. Raises NoLessonsError as `lessons` does."""
         return self._taught()[1]
 
     def _taught(self) -> tuple[Lessons, Lessons]:
-        if self.taught is None:
-            raise NoLessonsError(f"no moment lies so far back that the {self.horizon_days:g} days after it are known")
+        if isinstance(self.taught, NoLessonsError):
+            raise self.taught
         return self.taught
 
     def spread(self, of_asked: np.ndarray) -> np.ndarray:
@@ -112,17 +119,17 @@ class OutcomeQuestion:
         return answer
 
 
-def _taught(activity: Activity, now: int, horizon: int, random: np.random.Generator) -> tuple[Lessons, Lessons] | None:
+def _taught(activity: Activity, now: int, horizon: int, random: np.random.Generator) -> tuple[Lessons, Lessons] | NoLessonsError:
     first = int(activity.steps.timestamp.min(initial=now))
     if now - horizon <= first:
-        return None
+        return NoLessonsError(f"no moment lies so far back that the {horizon / DAY:g} days after it are known")
     over = past_moments(first, now, horizon)
     since = [now - (now - over[0]) * part // (MAX_MOMENTS + 1) for part in range(1, MAX_MOMENTS + 1)]
     held = _held_out(activity.seen(over[0]), activity.steps.num_customers, random)
     lessons, later = (_lessons(activity, moments, now, horizon, held, random) for moments in (_some(over), since))
     taught = lessons.returned[~lessons.held]
     if taught.all() or not taught.any():
-        raise ConfigError("expected some customers to come back after past moments and some not, found only one kind; change the horizon")
+        return NoLessonsError(f"{'all' if taught.any() else 'no'} customers came back within {horizon / DAY:g} days after past moments")
     return lessons, later
 
 

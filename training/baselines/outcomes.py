@@ -26,14 +26,23 @@ __all__ = ["OutcomeAnswers", "outcome_baselines"]
 
 
 def outcome_baselines(
-    store: Log, split: Split, *, kinds: np.ndarray, horizon_days: float, seed: int, member_value: MemberValue | None = None
+    store: Log,
+    split: Split,
+    *,
+    kinds: np.ndarray,
+    horizon_days: float,
+    seed: int,
+    member_value: MemberValue | None = None,
+    visits: np.ndarray | None = None,
 ) -> dict[str, OutcomeAnswers]:
     """{"rfm", "member_value", "bg_nbd", "pareto_nbd", "cox", "boosted_trees": answers} at the test moment of a split by time.
 
-    kinds: ids of the events that are purchases. member_value: the coefficients of that formula; None: the usual ones. Where no past
-    moment's horizon is over, those that learn from such moments have no answers, and say why.
+    kinds: ids of the events that are purchases. member_value: the coefficients of that formula; None: the usual ones. visits: ids of
+    the events by which customers are seen, where they are asked for instead: what a baseline then counts are visits, `value` their number,
+    and trees know of purchases and of every kind of event beside. Where no past moment's horizon is over, those that learn from such
+    moments have no answers, and say why.
     """
-    question = OutcomeQuestion.of(store, split, kinds=kinds, horizon_days=horizon_days, seed=seed)
+    question = OutcomeQuestion.of(store, split, kinds=kinds, horizon_days=horizon_days, seed=seed, visits=visits)
     baselines: dict[str, Callable[[OutcomeQuestion], OutcomeAnswers]] = {
         "rfm": rfm_outcomes,
         "member_value": lambda asked: member_value_outcomes(asked, member_value or MemberValue()),

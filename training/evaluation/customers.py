@@ -57,7 +57,7 @@ def compare_return(
 def compare_presence(rivals: Rivals, customers: np.ndarray, told: Evidence, *, kinds: np.ndarray, horizon_days: float) -> Comparison:
     """Whether they are seen within what is known of the test window. told: what Presence.judge says of each [n]."""
     span = rivals.known_days(horizon_days)
-    seen, answers = told["came"] > 0, rivals.outcomes(kinds, span)
+    seen, answers = told["came"] > 0, rivals.presence(kinds, span)
     chances = {MODEL: told["probability"], **_given(answers, "returns", customers)}
     asked = (
         f"Asked on {cutoff(rivals.split)}: will the customer be seen within {span:g} days? {100 * seen.mean():.1f} % of {len(seen):,} were."

@@ -14,11 +14,11 @@ from training.models import clock
 from training.models.facts import Facts
 from training.models.grouping import Grouping
 from training.sequences.batch import Batch
+from training.sequences.visits import SILENCE
 
 FAR_DAYS = 3650.0  # as long ago as never
-WINDOW_DAYS = (1, 7, 28, 91, 182, 365, 3650)
-NUMBERS_A_KIND = len(WINDOW_DAYS) + 2
-SILENCE = clock.MICROSECONDS_PER_DAY // 48  # half an hour: who does something after so long has come again
+WINDOW_DAYS = (1, 7, 28, 91, 182, 365)
+NUMBERS_A_KIND = len(WINDOW_DAYS) + 3
 
 
 def activity_size(facts: Facts) -> int:
@@ -27,8 +27,8 @@ def activity_size(facts: Facts) -> int:
 
 
 class Activity(nn.Module):
-    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window, hours since the latest,
-    mean hours between two; 0 before the second.
+    """NUMBERS_A_KIND numbers a question of each of `facts.counted`, as log(1 + ...): events within each window and ever, hours since
+    the latest, mean hours between two; 0 before the second. "Ever" is as far back as the model reads.
 
     Where there are `facts.visited`, visits are one kind more. A visit is where it begins, by an event of these kinds.
     """
@@ -72,17 +72,17 @@ class Activity(nn.Module):
         return (there * (is_first | (grouping.time - grouping.time[before] > SILENCE)).to(torch.int64)).to(torch.float32)
 
     def _within(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
-        """Summed between the windows' edges, then over them: a pair is added once and not in every window."""
+        """Within each window and ever, summed between their edges, then over them: a pair is added once and not in every window."""
         num_stretches = len(self.windows) + 1
         stretch = question * num_stretches + (age[:, None] >= self.windows).sum(-1)
         sums = torch.zeros(num_questions * num_stretches, counts.shape[1], device=counts.device).index_add(0, stretch, counts)
-        return sums.view(num_questions, num_stretches, -1)[:, :-1].cumsum(1).flatten(1)
+        return sums.view(num_questions, num_stretches, -1).cumsum(1).flatten(1)
 
     def _since(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> tuple[Tensor, Tensor]:
-        """Hours since the latest and since the first event of each kind, where there is any: [Q, kinds] each."""
+        """Hours since the latest event of each kind and since the first: [Q, kinds] each. Without any, since FAR_DAYS and 0."""
         num_kinds = counts.shape[1]
         place = (question[:, None] * num_kinds + torch.arange(num_kinds, device=question.device)).flatten()
-        days, there = clock.days(age)[:, None].expand_as(counts), counts > 0
+        days, there = clock.days(age).clamp(max=FAR_DAYS)[:, None].expand_as(counts), counts > 0
         never = counts.new_full((num_questions * num_kinds,), FAR_DAYS)
         latest = never.scatter_reduce(0, place, torch.where(there, days, FAR_DAYS).flatten(), "amin")
         first = torch.zeros_like(never).scatter_reduce(0, place, torch.where(there, days, 0.0).flatten(), "amax")

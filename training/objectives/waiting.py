@@ -48,13 +48,17 @@ class Waiting(Objective):
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         """Each [Q]: days float32 to the next such event, or as long as it is known that none came; came bool; asked bool: somebody seen."""
         end = np.minimum(until, now + round(self.horizon_days * DAY))
-        first = Future.after(known, kinds=self.kinds, now=now, owner=owner, until=end).time_of_first()
+        first = Future.after(self.awaited(known), kinds=self.kinds, now=now, owner=owner, until=end).time_of_first()
         return {
             "days": ((np.minimum(first, end) - now) / DAY).astype(np.float32),
             "known_days": ((end - now) / DAY).astype(np.float32),
             "came": first <= end,
             "asked": has_begun(known, now, owner) & (end > now),
         }
+
+    def awaited(self, known: History) -> History:
+        """The events that are waited for are among these."""
+        return known
 
     def loss(self, context: Context, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         losses = hazard.negative_log_likelihood(self.log_hazard(context), labels["days"], labels["came"], self.edges)
