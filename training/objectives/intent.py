@@ -1,4 +1,9 @@
-"""Will the customer buy soon: the probability of a purchase within a horizon of the moment and, if asked, of one of each category."""
+"""Will the customer buy soon: the probability of a purchase within a horizon of the moment and, if asked, of one of each category.
+
+As a binary question about what a customer does, asked at any moment of their history: Moe and Fader, "Dynamic Conversion Behavior at
+E-Commerce Sites", Management Science 50, 2004; by a sequence model of the events themselves: Sheil, Rana and Reilly, "Predicting Purchasing
+Intent: Automatic Feature Learning using Recurrent Neural Networks", SIGIR eCom 2018.
+"""
 
 from collections.abc import Mapping, Sequence
 
