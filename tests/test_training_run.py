@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 
 from training import export
 from training.build import Parts
+from training.evaluation.judging import judge
+from training.export import load_run
 from training.run import run
 from training.sequences.store import SequenceStore
 
@@ -108,9 +110,20 @@ def test_two_processes_agree_with_one(commands: Commands, small_store: Path, tmp
     assert len(list((two / "tensorboard").glob("events*"))) == 1
     assert len(curve(two)) == 3
     for row, other in zip(curve(two), curve(one), strict=True):
-        losses = {name: value for name, value in other.items() if name.endswith("loss")}
-        assert {name: row[name] for name in losses} == pytest.approx(losses, rel=1e-4)
+        figures = {name: value for name, value in other.items() if name != "train/padding"}  # which is that of each one's own rows
+        assert {name: row[name] for name in figures} == pytest.approx(figures, rel=1e-4, abs=1e-5)
     assert_same_weights(checkpoint(two, "last"), checkpoint(one, "last"), rtol=1e-3, atol=1e-4)
+    for section in ("ranking", "intent"):
+        assert summary(two)[section]["model"] == pytest.approx(summary(one)[section]["model"], rel=1e-4, abs=1e-5)
+    ranking = ranking_of_one_process(two)
+    assert {metric: summary(two)["ranking"]["model"][metric] for metric in ranking} == pytest.approx(ranking, rel=1e-12)
+
+
+def ranking_of_one_process(run: Path) -> dict[str, float]:
+    """What a run's weights are worth, asked by one process, and in other batches than the run's."""
+    parts = load_run(run)
+    _, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=48)
+    return parts.model.objectives["next_item"].summarise(evidence["next_item"])
 
 
 def test_two_processes_learn_from_samples(commands: Commands, small_store: Path, tmp_path: Path) -> None:
