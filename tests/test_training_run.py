@@ -66,6 +66,7 @@ def test_the_summary_holds_the_model_beside_every_baseline(small_run: Path) -> N
     assert found["seconds"]["preprocess"] is not None
     assert found["seconds"]["train"] > 0
     assert found["customers"]["intent"] == 48
+    assert found["decided"] == {"ranking": {"repeat": True, "leave_out_seen": False}}
 
 
 def test_the_predictions_have_a_row_a_customer_that_agrees_with_the_summary(small_run: Path, small_store: Path) -> None:

@@ -37,6 +37,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     figures = {section: _finite(comparison.figures) for section, comparison in compared.items()}
     valid = validated(parts, out / CURVE, best_epoch=best_epoch)
     chapters = audience_chapters(parts, compared, seed=config.seed, customers_per_batch=config.customers_per_batch)
+    objectives = parts.model.objectives
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,6 +47,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         **{section: figures[section] for section in ALWAYS_THERE if section in figures},
         "valid": {**valid.get("ranking", {}), **valid},
         "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
+        "decided": {objective.section or name: objective.decided for name, objective in objectives.items() if objective.decided},
         "groups": {section: comparison.groups for section, comparison in compared.items() if comparison.groups},
         "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
