@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from training import export
 from training.build import Parts
 from training.evaluation.judging import judge
+from training.evaluation.ranking import metric_names
 from training.export import load_run
 from training.run import run
 from training.sequences.store import SequenceStore
@@ -63,10 +64,24 @@ def test_the_summary_holds_the_model_beside_every_baseline(small_run: Path) -> N
     figures = [of["ndcg@10"] for of in found["ranking"].values()] + [of["hr@10"] for of in found["ranking"].values()]
     figures += [of["auroc"] for of in found["intent"].values()]
     assert all(0 < figure <= 1 for figure in figures)
+    assert_intervals_hold_the_figures(found)
     assert found["seconds"]["preprocess"] is not None
     assert found["seconds"]["train"] > 0
     assert found["customers"]["intent"] == 48
     assert found["decided"] == {"ranking": {"repeat": True, "leave_out_seen": False}}
+
+
+def assert_intervals_hold_the_figures(found: dict) -> None:
+    with_intervals = {"ranking": metric_names(), "intent": ["auroc"]}
+    assert found["intervals"].keys() == with_intervals.keys()
+    for section, metrics in with_intervals.items():
+        for name, figures in found[section].items():
+            intervals = found["intervals"][section][name]
+            assert intervals.keys() == set(metrics)
+            for metric, interval in intervals.items():
+                assert interval["value"] == pytest.approx(figures[metric])
+                assert interval["low"] <= interval["value"] <= interval["high"]
+                assert interval["low"] < interval["high"] or figures[metric] == 1
 
 
 def test_the_predictions_have_a_row_a_customer_that_agrees_with_the_summary(small_run: Path, small_store: Path) -> None:

@@ -18,7 +18,7 @@ from training.curve import read_curve
 from training.evaluation.compared import Comparison
 from training.evaluation.judging import judge
 from training.evaluation.rivals import Rivals
-from training.evaluation.verdict import MODEL, verdict_lines
+from training.evaluation.verdict import MODEL, Contest, verdict_lines
 from training.files import replacing_file, write_json
 from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
 from training.reporting import write_run_report
@@ -48,6 +48,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         "valid": {**valid.get("ranking", {}), **valid},
         "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
         "decided": {objective.section or name: objective.decided for name, objective in objectives.items() if objective.decided},
+        "intervals": {section: _intervals(comparison.contest) for section, comparison in compared.items() if comparison.contest},
         "groups": {section: comparison.groups for section, comparison in compared.items() if comparison.groups},
         "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
@@ -99,6 +100,10 @@ def write_predictions(path: Path, parts: Parts, compared: Mapping[str, Compariso
     keys = pl.Series("customer", [parts.store.customers[position] for position in table["position"]])
     with replacing_file(path) as aside:
         table.select(keys, pl.exclude("position")).write_parquet(aside)
+
+
+def _intervals(contest: Contest) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {name: _finite({metric: interval._asdict() for metric, interval in of.items()}) for name, of in contest.intervals.items()}
 
 
 def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
