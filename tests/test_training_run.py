@@ -42,7 +42,8 @@ def test_a_checkpoint_tells_how_it_came_about(small_run: Path, small_store: Path
 def test_the_curve_has_a_row_an_epoch_and_the_best_checkpoint_is_of_the_best(small_run: Path) -> None:
     rows = curve(small_run)
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert {"train/loss", "train/next_item_loss", "train/intent_loss", "validation/quality"} < rows[0].keys()
+    assert {"train/loss", "train/next_item_loss", "train/intent_loss", "train/padding", "validation/quality"} < rows[0].keys()
+    assert all(0 <= row["train/padding"] < 1 for row in rows)
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert rows[0]["train/loss"] == pytest.approx(
         rows[0]["train/next_item_loss"] * weight(small_run, "next_item") + rows[0]["train/intent_loss"] * weight(small_run, "intent"),
