@@ -22,14 +22,19 @@ from training.evaluation.verdict import MODEL, Contest, verdict_lines
 from training.files import replacing_file, write_json
 from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
 from training.reporting import write_run_report
+from training.resume import Elapsed
 from training.showcase import showcase
 
 ALWAYS_THERE = ("ranking", "intent")  # sections of summary.json, empty where the run has no such objective
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "lightgbm", "scikit-learn")
 
 
-def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: int, train_seconds: float) -> None:
-    """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished."""
+def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: int, elapsed: Elapsed) -> None:
+    """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished.
+
+    elapsed: what training took when this is called, and the whole run when it ends.
+    """
+    seconds = {"preprocess": parts.store.meta.get("seconds"), "train": round(elapsed.seconds, 1)}
     compared = comparisons(config, parts)
     write_predictions(out / PREDICTIONS, parts, compared)
     shown = showcase(config, parts, compared)
@@ -52,13 +57,13 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         "groups": {section: comparison.groups for section, comparison in compared.items() if comparison.groups},
         "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
-        "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},
+        "seconds": seconds,
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         "verdict": verdicts(parts, compared),
     }
     write_run_report(out / REPORT, config, parts, list(compared.values()), chapters, shown, summary, curve=out / CURVE)
-    write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, {**summary, "seconds": {**seconds, "total": round(elapsed.total, 1)}})
 
 
 def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
