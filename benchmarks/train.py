@@ -227,9 +227,8 @@ def _goal(words: str) -> tuple[str, float]:
 
 
 def _show(outcomes: Sequence[Outcome], reached: Sequence[Reached]) -> None:
-    table = Table(
-        "log", "loss", "contestant", "s an epoch", "targets/s", "epoch over ours", "of matmul", "peak MB", title="training SASRec"
-    )
+    heads = "s an epoch", "targets/s", "times ours (least to greatest)", "of matmul", "peak MB"
+    table = Table("log", "loss", "contestant", *heads, title="training SASRec")
     for one in outcomes:
         spread = f"{one.ratio:.2f} ({one.ratio_least:.2f} to {one.ratio_greatest:.2f})"
         numbers = f"{one.seconds:.2f}", f"{one.targets_per_second:,.0f}", spread, f"{one.share_of_matmul:.1%}", f"{one.peak_rss_mb:,.0f}"

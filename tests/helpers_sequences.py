@@ -126,10 +126,11 @@ def small_model(
     dropout: float = 0.0,
     repeat: bool = True,
     encoder: str = "sasrec",
+    knows_times: bool = True,
     **next_item: bool,
 ) -> SequenceModel:
     """The model of the demo, a few numbers wide, its weights far enough from their first values for every part to matter."""
-    facts = facts_of(log, train_until)
+    facts = replace(facts_of(log, train_until), knows_times=knows_times)
     features = Features(
         categories=["item", "event"],
         numbers=["price", "quantity"],

@@ -1,6 +1,7 @@
 """Every config composes with every option of every group it offers, and what it names by `_target_` can be made from it."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,21 @@ def test_a_config_composes_and_makes_what_it_names(command: str, overrides: list
     CHECKS.get(command, lambda _config: None)(config)
     for node in named(OmegaConf.to_container(config, resolve=True)):
         assert made(node) is not None
+
+
+HEADER = {  # what a frozen experiment begins with, so that a reader knows what came of it, when and on what
+    "date": r"20\d\d-\d\d-\d\d$",
+    "hardware": r".*\bcores?\b",
+    "result": r"\S",
+    "command": r"python -m training\.\w+ ",
+}
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_experiment_begins_with_date_hardware_result_and_command(path: Path) -> None:
+    header = path.read_text().partition("\ndefaults:")[0]
+    for entry, words in HEADER.items():
+        assert len(re.findall(rf"^# {entry} +{words}", header, re.MULTILINE)) == 1, entry
+    (result,) = re.findall(r"^# result +(.*?)^# command", header, re.MULTILINE | re.DOTALL)
+    assert re.search(r"0\.\d{3}", result)
+    assert f"training.run experiment={path.stem}" in header

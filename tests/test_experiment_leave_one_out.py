@@ -38,10 +38,12 @@ def test_figures(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["seed"] == 3
     assert summary["seconds"]["train"] > 0
+    assert summary["seconds"]["total"] > summary["seconds"]["preprocess"] + summary["seconds"]["train"]  # this run made its store
     for window in ("valid", "test"):
         assert 0.5 < summary[window]["ndcg@10"] <= summary[window]["hr@10"] <= 1  # the way round is easily seen
     assert summary["test"]["ndcg@10"] == summary["test"]["ranking"]["model"]["ndcg@10"]
     assert set(summary["test"]["ranking"]) == {"model", "popularity", "item_to_item"}
+    assert summary["decided"]["ranking"] == {"repeat": False, "leave_out_seen": True}  # which the recipe leaves to the log
     assert "left out" in (finished / "report.html").read_text()
 
 

@@ -37,7 +37,7 @@ from training.baselines.features import customer_features
 from training.baselines.item_to_item import ItemToItem
 from training.baselines.popularity import Popularity
 from training.evaluation.comparison import ranking_question
-from training.models import rows
+from training.models import features, rows
 from training.models.grouping import Grouping
 from training.models.model import SequenceModel
 from training.models.rhythm import Rhythm
@@ -85,10 +85,11 @@ def in_between(model: SequenceModel, now: np.ndarray = EVERYBODY) -> Asks:
 
 @pytest.mark.parametrize("now", [EVERYBODY, STAGGERED], ids=["one cutoff", "a moment each"])
 @pytest.mark.parametrize("asks", [at_the_end, in_between])
+@pytest.mark.parametrize("knows_times", [True, False], ids=["times", "order alone"])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_model_is_blind_to_the_future(encoder: str, asks: Callable[..., Asks], now: np.ndarray) -> None:
+def test_the_model_is_blind_to_the_future(encoder: str, knows_times: bool, asks: Callable[..., Asks], now: np.ndarray) -> None:
     torch.manual_seed(2)
-    assert_blind_to_the_future(asks(small_model(LOG, encoder=encoder), now), LOG, now)
+    assert_blind_to_the_future(asks(small_model(LOG, encoder=encoder, knows_times=knows_times), now), LOG, now)
 
 
 def test_ranking_baselines_are_blind_to_the_future() -> None:
@@ -250,6 +251,13 @@ def a_step_sees_the_next(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) 
     return in_between(model)
 
 
+def a_question_is_the_next_step(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> Asks:
+    """Where the order alone is known, and a question is the latest step before it: off by one, it is the answer."""
+    before = features.past_of_questions
+    monkeypatch.setattr(features, "past_of_questions", lambda steps, questions: before(steps, questions) + 1)
+    return in_between(small_model(LOG, knows_times=False))
+
+
 def moment_a_day_late(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> Asks:
     """The day of the cutoff counted to the past."""
     return at_the_end(model, EVERYBODY + DAY)
@@ -274,6 +282,7 @@ LEAKS = [
     rhythm_of_next_week,
     attention_both_ways,
     a_step_sees_the_next,
+    a_question_is_the_next_step,
     moment_a_day_late,
     length_of_the_whole_history,
     popularity_of_all_times,

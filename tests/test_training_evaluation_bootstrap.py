@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from training.evaluation.bootstrap import auroc_difference, auroc_interval, mean_interval
+from training.evaluation.bootstrap import auroc_difference, auroc_interval, mean_interval, mean_intervals
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -19,6 +19,17 @@ def test_width_is_that_of_the_normal_approximation() -> None:
     interval = mean_interval(values, seed=0)
     assert interval.value == pytest.approx(values.mean())
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * 2 / np.sqrt(4000), rel=0.1)
+
+
+def test_several_means_are_told_as_one_by_one() -> None:
+    random = np.random.default_rng(6)
+    values = {"ndcg": random.random(300), "hits": random.random(300) < 0.2}
+    together = mean_intervals(values, seed=3)
+    assert list(together) == list(values)
+    for name, of in values.items():
+        assert together[name] == pytest.approx(mean_interval(of, seed=3))
+        resamples = [np.random.default_rng(trial).choice(of, len(of)).mean() for trial in range(2000)]
+        assert together[name][1:] == pytest.approx(np.quantile(resamples, [0.025, 0.975]), abs=0.01)
 
 
 def test_pairing_sees_what_two_intervals_apart_cannot() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_sequences import NUM_ITEMS, START, facts_of, questions_of, random_log
+from helpers_sequences import NUM_ITEMS, PURCHASE, START, facts_of, log_of, questions_of, random_log
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +17,9 @@ from training.objectives import next_item
 from training.objectives.catalogue_loss import Negatives, power_of
 from training.objectives.next_item import NextItem
 from training.objectives.objective import Context
-from training.sequences.split import DAY
+from training.sequences.datamodule import TrainingBatches
+from training.sequences.moments import MomentAfterEachStep
+from training.sequences.split import DAY, leave_one_out
 
 LOG = random_log(3, num_customers=8)
 UNTIL = START + 60 * DAY
@@ -75,6 +77,12 @@ class Asked:
         pairs = zip(*self.objective.repeat(self.context), strict=True)
         return [(int(question), item[int(event)], logit) for question, event, logit in pairs]
 
+    def odds(self, question: int, item: int, explored: Tensor) -> tuple[Tensor, Tensor]:
+        """e to the logits of an item by both ways, and of all there is: `explored` [N], and what may be copied."""
+        copied = [(other, logit.exp()) for at, other, logit in self.copies() if at == question]
+        own = sum([self.logits()[question, item].exp(), *(value for other, value in copied if other == item)])
+        return own, sum([explored.sum(), *(value for _, value in copied)])  # type: ignore[return-value]
+
     def gradients(self, loss: Tensor) -> list[Tensor]:
         given = torch.autograd.grad(loss, self.learned, allow_unused=True, materialize_grads=False)
         shapes = zip(given, self.learned, strict=True)
@@ -105,6 +113,18 @@ def test_the_whole_catalogue(temperature: float, normalise: bool, label_smoothin
     torch.testing.assert_close(asked.loss, torch.stack(plain).sum())  # validation is not smoothed
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_the_whole_catalogue_beside_what_may_be_copied(label_smoothing: float) -> None:
+    """The share that asks for all items alike asks how likely they are to be explored."""
+    asked = Asked(repeat=True, temperature=0.5, normalise=True, label_smoothing=label_smoothing)
+    logits, naive = asked.logits()[:, asked.objective.candidate_bias.isfinite()], []
+    for question, item, weight in asked.targets:
+        own, total = asked.odds(question, item, logits[question].exp())
+        taken, all_alike = total.log() - own.log(), total.log() - logits[question].mean()
+        naive.append(weight * ((1 - label_smoothing) * taken + label_smoothing * all_alike))
+    assert_same(asked, torch.stack(naive).sum())
+
+
 def drawn(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     """The negatives of one draw, which the loss will then be given, with their chances."""
     negatives = asked.objective.negatives
@@ -118,19 +138,18 @@ def drawn(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, floa
 @pytest.mark.parametrize("negatives", ["uniform", "popularity", "in_batch"])
 def test_a_sample_of_the_catalogue(negatives: str, repeat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(loss="sampled", negatives=negatives, repeat=repeat, temperature=0.5, normalise=True)
-    draws, logits, copies, naive = drawn(asked, monkeypatch), asked.logits(), asked.copies(), []
+    draws, logits, naive = drawn(asked, monkeypatch), asked.logits(), []
     for question, item, weight in asked.targets:
         others = [logits[question, other].exp() / (len(draws) * chance) for other, chance in draws if other != item]
-        copied = [(other, logit.exp()) for at, other, logit in copies if at == question]
-        own = sum([logits[question, item].exp(), *(value for other, value in copied if other == item)])
-        total = sum([logits[question, item].exp(), *others, *(value for _, value in copied)])
-        naive.append(weight * (total / own).log())  # type: ignore[union-attr, operator]
+        own, total = asked.odds(question, item, torch.stack([logits[question, item].exp(), *others]))
+        naive.append(weight * (total / own).log())
     assert_same(asked, torch.stack(naive).sum())
 
 
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5, "normalise": True}], ids=["", "temperature and length one"])
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
-def test_gbce(calibration: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(loss="gbce", calibration=calibration)
+def test_gbce(calibration: float, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(loss="gbce", calibration=calibration, **settings)
     draws, logits, naive = drawn(asked, monkeypatch), asked.logits(), []
     num_items = int(asked.objective.candidate_bias.isfinite().sum())
     share = 6 / (num_items - 1)
@@ -160,6 +179,25 @@ def test_items_are_drawn_as_often_as_is_said(draws: Any, chances: list[float]) -
     for item, chance in said.items():
         assert (ids == item).double().mean().item() == pytest.approx(chance, abs=0.01)
         torch.testing.assert_close(log_q[ids == item].exp().unique(), torch.tensor([chance]))
+
+
+def test_what_a_batch_took_is_offered_as_often_as_is_said() -> None:
+    """Over one epoch, in which every step but a customer's first is asked for once."""
+    random = np.random.default_rng(0)
+    items = 2 + np.minimum(random.geometric(0.4, (60, 12)), 9)
+    log = log_of([[(START + day * DAY, PURCHASE, int(item)) for day, item in enumerate(walk)] for walk in items])
+    split, questions = leave_one_out(log), questions_of(log)
+    sampled = {"loss": "sampled", "negatives": "in_batch", "repeat": False, "top_k": 3, "every": 1, "weight": 1.0}
+    objective = NextItem(events=["purchase"], dim=DIM, facts=facts_of(log, split.train_until), **sampled)
+    questions.objectives = {"next_item": objective}
+    batches = TrainingBatches(questions, split, MomentAfterEachStep(), customers_per_batch=20, seed=0, epoch=0, rank=0, num_ranks=1)
+    offered = [objective.negatives(batches[index].labels["next_item"]["items"]) for index in range(len(batches))]
+    ids, log_q = (torch.cat(parts) for parts in zip(*offered, strict=True))
+    said = dict(zip(ids.tolist(), log_q.exp().tolist(), strict=True))
+    assert sum(said.values()) == pytest.approx(1)
+    assert max(said.values()) > 20 * min(said.values())
+    for item, chance in said.items():
+        assert (ids == item).double().mean().item() == pytest.approx(chance, abs=0.02)
 
 
 @pytest.mark.parametrize("negatives", ["uniform", "popularity"])

@@ -45,8 +45,8 @@ def untrained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 LONG = 100_000.0
 
 
-def began_long_ago(elapsed: resume.Elapsed) -> None:
-    elapsed.earlier, elapsed.began = LONG, time.perf_counter()
+def began_long_ago(elapsed: resume.Elapsed, *, before: float) -> None:
+    elapsed.earlier, elapsed.before, elapsed.began = LONG, before, time.perf_counter()
 
 
 @pytest.mark.parametrize("where", ["in the first epoch", "by the user in a later epoch", "while results are written"])

@@ -15,6 +15,9 @@ from omegaconf import OmegaConf
 
 from training import export
 from training.build import Parts
+from training.evaluation.judging import judge
+from training.evaluation.ranking import metric_names
+from training.export import load_run
 from training.run import run
 from training.sequences.store import SequenceStore
 
@@ -39,7 +42,8 @@ def test_a_checkpoint_tells_how_it_came_about(small_run: Path, small_store: Path
 def test_the_curve_has_a_row_an_epoch_and_the_best_checkpoint_is_of_the_best(small_run: Path) -> None:
     rows = curve(small_run)
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert {"train/loss", "train/next_item_loss", "train/intent_loss", "validation/quality"} < rows[0].keys()
+    assert {"train/loss", "train/next_item_loss", "train/intent_loss", "train/padding", "validation/quality"} < rows[0].keys()
+    assert all(0 <= row["train/padding"] < 1 for row in rows)
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert rows[0]["train/loss"] == pytest.approx(
         rows[0]["train/next_item_loss"] * weight(small_run, "next_item") + rows[0]["train/intent_loss"] * weight(small_run, "intent"),
@@ -61,9 +65,24 @@ def test_the_summary_holds_the_model_beside_every_baseline(small_run: Path) -> N
     figures = [of["ndcg@10"] for of in found["ranking"].values()] + [of["hr@10"] for of in found["ranking"].values()]
     figures += [of["auroc"] for of in found["intent"].values()]
     assert all(0 < figure <= 1 for figure in figures)
+    assert_intervals_hold_the_figures(found)
     assert found["seconds"]["preprocess"] is not None
-    assert found["seconds"]["train"] > 0
+    assert 0 < found["seconds"]["train"] < found["seconds"]["total"]
     assert found["customers"]["intent"] == 48
+    assert found["decided"] == {"ranking": {"repeat": True, "leave_out_seen": False}}
+
+
+def assert_intervals_hold_the_figures(found: dict) -> None:
+    with_intervals = {"ranking": metric_names(), "intent": ["auroc"]}
+    assert found["intervals"].keys() == with_intervals.keys()
+    for section, metrics in with_intervals.items():
+        for name, figures in found[section].items():
+            intervals = found["intervals"][section][name]
+            assert intervals.keys() == set(metrics)
+            for metric, interval in intervals.items():
+                assert interval["value"] == pytest.approx(figures[metric])
+                assert interval["low"] <= interval["value"] <= interval["high"]
+                assert interval["low"] < interval["high"] or figures[metric] == 1
 
 
 def test_the_predictions_have_a_row_a_customer_that_agrees_with_the_summary(small_run: Path, small_store: Path) -> None:
@@ -108,9 +127,20 @@ def test_two_processes_agree_with_one(commands: Commands, small_store: Path, tmp
     assert len(list((two / "tensorboard").glob("events*"))) == 1
     assert len(curve(two)) == 3
     for row, other in zip(curve(two), curve(one), strict=True):
-        losses = {name: value for name, value in other.items() if name.endswith("loss")}
-        assert {name: row[name] for name in losses} == pytest.approx(losses, rel=1e-4)
+        figures = {name: value for name, value in other.items() if name != "train/padding"}  # which is that of each one's own rows
+        assert {name: row[name] for name in figures} == pytest.approx(figures, rel=1e-4, abs=1e-5)
     assert_same_weights(checkpoint(two, "last"), checkpoint(one, "last"), rtol=1e-3, atol=1e-4)
+    for section in ("ranking", "intent"):
+        assert summary(two)[section]["model"] == pytest.approx(summary(one)[section]["model"], rel=1e-4, abs=1e-5)
+    ranking = ranking_of_one_process(two)
+    assert {metric: summary(two)["ranking"]["model"][metric] for metric in ranking} == pytest.approx(ranking, rel=1e-12)
+
+
+def ranking_of_one_process(run: Path) -> dict[str, float]:
+    """What a run's weights are worth, asked by one process, and in other batches than the run's."""
+    parts = load_run(run)
+    _, evidence = judge(parts.model, parts.questions, parts.split.test, customers_per_batch=48)
+    return parts.model.objectives["next_item"].summarise(evidence["next_item"])
 
 
 def test_two_processes_learn_from_samples(commands: Commands, small_store: Path, tmp_path: Path) -> None:

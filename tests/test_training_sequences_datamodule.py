@@ -74,6 +74,27 @@ def test_batches_hold_as_many_customers_as_asked_for() -> None:
     assert min(sizes) >= 7  # even groups: no batch of leftovers
 
 
+LENGTHS = np.random.default_rng(1).permutation(np.geomspace(3, 200, 80).astype(int))
+OF_ALL_LENGTHS = log_of([[(START + hour * DAY // 24, PURCHASE, 2) for hour in range(length)] for length in LENGTHS])
+
+
+@pytest.mark.parametrize(
+    "size", [{"customers_per_batch": 8}, {"customers_per_batch": 8, "tokens_per_batch": 400}], ids=["customers", "tokens"]
+)
+def test_customers_of_a_batch_have_histories_of_similar_length(size: dict[str, int]) -> None:
+    """By the spread of lengths within batches, in powers of e, beside that of batches as large whose customers were drawn at random."""
+    split, random = leave_one_out(OF_ALL_LENGTHS), np.random.default_rng(0)
+    for number in range(3):
+        batches = TrainingBatches(Recorded(OF_ALL_LENGTHS), split, UniformMoments(1), **size, seed=0, epoch=number, rank=0, num_ranks=1)
+        ends = np.cumsum([len(group) for group in batches.groups])[:-1]
+        at_random = np.split(random.permutation(batches.customers), ends)
+        assert spread(batches, batches.groups) < 0.5 * spread(batches, at_random)
+
+
+def spread(batches: TrainingBatches, groups: list[np.ndarray]) -> float:
+    return float(np.mean([np.log(batches.num_events[group]).std() for group in groups if len(group) > 1]))
+
+
 def in_tokens(tokens: int, *, max_events: int = 1000, epoch: int = 0) -> TrainingBatches:
     questions = Recorded(max_events=max_events)
     return TrainingBatches(

@@ -18,18 +18,23 @@ from training.curve import read_curve
 from training.evaluation.compared import Comparison
 from training.evaluation.judging import judge
 from training.evaluation.rivals import Rivals
-from training.evaluation.verdict import MODEL, verdict_lines
+from training.evaluation.verdict import MODEL, Contest, verdict_lines
 from training.files import replacing_file, write_json
 from training.layout import CURVE, PREDICTIONS, REPORT, SHOWCASE, SUMMARY
 from training.reporting import write_run_report
+from training.resume import Elapsed
 from training.showcase import showcase
 
 ALWAYS_THERE = ("ranking", "intent")  # sections of summary.json, empty where the run has no such objective
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "lightgbm", "scikit-learn")
 
 
-def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: int, train_seconds: float) -> None:
-    """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished."""
+def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: int, elapsed: Elapsed) -> None:
+    """Ask the test window once and write predictions, showcase, report and, last, summary.json: it marks a run as finished.
+
+    elapsed: what training took when this is called, and the whole run when it ends.
+    """
+    seconds = {"preprocess": parts.store.meta.get("seconds"), "train": round(elapsed.seconds, 1)}
     compared = comparisons(config, parts)
     write_predictions(out / PREDICTIONS, parts, compared)
     shown = showcase(config, parts, compared)
@@ -37,6 +42,7 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
     figures = {section: _finite(comparison.figures) for section, comparison in compared.items()}
     valid = validated(parts, out / CURVE, best_epoch=best_epoch)
     chapters = audience_chapters(parts, compared, seed=config.seed, customers_per_batch=config.customers_per_batch)
+    objectives = parts.model.objectives
     summary = {
         "name": config.name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,16 +52,18 @@ def write_results(config: DictConfig, parts: Parts, out: Path, *, best_epoch: in
         **{section: figures[section] for section in ALWAYS_THERE if section in figures},
         "valid": {**valid.get("ranking", {}), **valid},
         "test": {**figures.get("ranking", {}).get(MODEL, {}), **figures},
+        "decided": {objective.section or name: objective.decided for name, objective in objectives.items() if objective.decided},
+        "intervals": {section: _intervals(comparison.contest) for section, comparison in compared.items() if comparison.contest},
         "groups": {section: comparison.groups for section, comparison in compared.items() if comparison.groups},
         "audience": in_summary(chapters),
         "customers": {section: len(compared[section].customers) if section in compared else 0 for section in (*ALWAYS_THERE, *compared)},
-        "seconds": {"preprocess": parts.store.meta.get("seconds"), "train": round(train_seconds, 1)},
+        "seconds": seconds,
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         "verdict": verdicts(parts, compared),
     }
     write_run_report(out / REPORT, config, parts, list(compared.values()), chapters, shown, summary, curve=out / CURVE)
-    write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, {**summary, "seconds": {**seconds, "total": round(elapsed.total, 1)}})
 
 
 def comparisons(config: DictConfig, parts: Parts) -> dict[str, Comparison]:
@@ -99,6 +107,10 @@ def write_predictions(path: Path, parts: Parts, compared: Mapping[str, Compariso
     keys = pl.Series("customer", [parts.store.customers[position] for position in table["position"]])
     with replacing_file(path) as aside:
         table.select(keys, pl.exclude("position")).write_parquet(aside)
+
+
+def _intervals(contest: Contest) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {name: _finite({metric: interval._asdict() for metric, interval in of.items()}) for name, of in contest.intervals.items()}
 
 
 def _finite(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -54,14 +54,21 @@ class Stopping(EarlyStopping):
 
 
 class Elapsed(pl.Callback):
-    """How long a run has taken, over every session up to its last checkpoint and the present one since it began."""
+    """How long a run has taken, over every session up to its last checkpoint and the present one since it began.
 
-    def __init__(self) -> None:
-        self.earlier, self.began = 0.0, time.perf_counter()
+    before: what came before it began, the store made or checked for example: part of `total` alone.
+    """
+
+    def __init__(self, *, before: float = 0.0) -> None:
+        self.earlier, self.before, self.began = 0.0, before, time.perf_counter()
 
     @property
     def seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.began
+
+    @property
+    def total(self) -> float:
+        return self.before + self.seconds
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

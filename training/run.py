@@ -5,6 +5,7 @@ python -m training.run experiment=demo
 
 import logging
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -52,6 +53,7 @@ def run(config: DictConfig) -> Path:
     A run that is finished with the same settings on the same log is left as it is; one of others is never overwritten unless `force` is
     set. Raises ConfigError, StoreError or DeviceError for what a user can mend, before anything is written.
     """
+    called = time.perf_counter()
     if "data" not in config:
         raise ConfigError("expected data=LOG or experiment=NAME, received neither; --help lists them")
     check_train_config(config)
@@ -62,7 +64,7 @@ def run(config: DictConfig) -> Path:
         console.print(f"{out} is finished; force=true trains it anew")
         return out
     torch.set_flush_denormal(True)  # numbers too small to matter cost a CPU fifty times what others do
-    elapsed = Elapsed()
+    elapsed = Elapsed(before=time.perf_counter() - called)
     parts = build(config, store)
     check_answerable(store, parts.split, parts.model.objectives)
     trainer = trainer_for(config, out, store, elapsed)
@@ -142,7 +144,7 @@ def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> Non
             objective.take_over(chosen.objectives[name])
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:
         torch.save({**checkpoint, "state_dict": parts.module.state_dict()}, aside)
-    write_results(config, parts, out, best_epoch=checkpoint["epoch"], train_seconds=elapsed.seconds)
+    write_results(config, parts, out, best_epoch=checkpoint["epoch"], elapsed=elapsed)
     console.print(f"Report: [bold]{out / REPORT}[/]  figures: {out / SUMMARY}")
 
 

@@ -14,6 +14,7 @@ from training.evaluation.bootstrap import (
     concordance,
     interval_of,
     mean_interval,
+    mean_intervals,
     rank_correlation,
     resampled,
 )
@@ -83,13 +84,15 @@ class Contestant:
 class Contest:
     """One metric (greater is better) of the model, which comes first, and of its baselines over the same customers.
 
-    figures: {contestant: {metric: value}}, that metric and the others that are shown beside it. about: what the metrics are of, in a word,
-    where a report has several of one name.
+    figures: {contestant: {metric: value}}, that metric and the others that are shown beside it. intervals: {contestant: {metric:
+    interval}}, of that metric and of every other that is a mean over customers. about: what the metrics are of, in a word, where a report
+    has several of one name.
     """
 
     metric: str
     contestants: list[Contestant]
     figures: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, Mapping[str, Interval]]
     about: str = ""
 
     @property
@@ -128,13 +131,12 @@ def ranking_contest(per_customer: Mapping[str, Mapping[str, np.ndarray]], *, see
     metric = RANKING_METRICS[0]
     values = {name: np.asarray(of[metric], dtype=np.float64) for name, of in per_customer.items()}
     _check(values)
-    contestants = [Contestant(MODEL, mean_interval(values[MODEL], seed=seed))]
-    for name in _baselines(values):
-        difference = mean_interval(values[MODEL] - values[name], seed=seed)
-        contestants.append(Contestant(name, mean_interval(values[name], seed=seed), difference))
+    intervals = {name: mean_intervals(of, seed=seed) for name, of in per_customer.items()}
+    differences = {name: mean_interval(values[MODEL] - values[name], seed=seed) for name in _baselines(values)}
+    contestants = [Contestant(name, intervals[name][metric], differences.get(name)) for name in (MODEL, *differences)]
     shown = [metric for metric in RANKING_METRICS if metric in per_customer[MODEL]]
     figures = {name: {metric: float(np.mean(of[metric])) for metric in shown} for name, of in per_customer.items()}
-    return Contest(metric, contestants, figures)
+    return Contest(metric, contestants, figures, intervals)
 
 
 def intent_contest(labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, seed: int) -> Contest:
@@ -198,7 +200,7 @@ def _contest(
     for name in _baselines(statistics):
         difference = interval_of(model.value - statistics[name].value, drawn[MODEL] - drawn[name])
         contestants.append(Contestant(name, interval_of(statistics[name].value, drawn[name]), difference))
-    return Contest(metric, contestants, figures)
+    return Contest(metric, contestants, figures, {one.name: {metric: one.value} for one in contestants})
 
 
 def verdict_lines(contests: list[Contest]) -> list[str]:

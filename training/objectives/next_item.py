@@ -242,6 +242,10 @@ class NextItem(Objective):
     def terms(self) -> dict[str, int | float]:
         return {"top_k": self.top_k}
 
+    @property
+    def decided(self) -> dict[str, bool]:
+        return {"repeat": self.repeat is not None, "leave_out_seen": self.leave_out_seen}
+
     def check_answerable(self, log: Log, split: Split) -> None:
         size = int(torch.isfinite(self.candidate_bias).sum())
         if size < self.top_k:

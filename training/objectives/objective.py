@@ -124,6 +124,11 @@ class Objective(nn.Module, abc.ABC):
         """What a reader of the contract must know beside the outputs, by its names there."""
         return {}
 
+    @property
+    def decided(self) -> Mapping[str, bool]:
+        """Settings that may be left to the log, by their names in the config, as they were decided: figures are read by them."""
+        return {}
+
     def why_not_judged(self, _split: Split) -> str:
         """Why the answers can't be judged under a split, in a sentence; empty where they can."""
         return ""
