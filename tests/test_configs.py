@@ -44,9 +44,13 @@ def choices() -> Iterator[tuple[str, list[str]]]:
         yield from ((command, list(overrides)) for overrides in unlike)
 
 
+SAID_BESIDE = {"objective=presence": ["visit_events=[purchase]"]}  # what an option asks its user for
+
+
 def composed(command: str, overrides: list[str]) -> DictConfig:
+    beside = [said for option in overrides for said in SAID_BESIDE.get(option, [])]
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose(command, overrides=overrides)
+        config = compose(command, overrides=[*overrides, *beside])
     for key in OmegaConf.missing_keys(config):
         OmegaConf.update(config, key, "given-by-the-user")
     return config

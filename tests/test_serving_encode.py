@@ -1,6 +1,7 @@
 """What a request becomes before the graph sees it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,23 @@ def test_one_run_of_the_graph_answers_many_as_it_answers_each(contract: Contract
         assert [key.decode() for key in answers["item"][row]] == expected["item"]
         np.testing.assert_allclose(answers["item_score"][row], expected["item_score"], atol=1e-5)
         np.testing.assert_allclose(answers["purchase_probability"][row], expected["purchase_probability"], atol=1e-6)
+
+
+def test_the_graph_is_never_asked_about_no_event_at_all(contract: Contract) -> None:
+    """Who has none is answered as in company, and by themselves."""
+    predictor, asked = Predictor(contract), []
+    session, nobody, somebody = predictor._session, *(predictor.encoder.history(events, NOW) for events in ({}, random_events(3, seed=1)))
+
+    def run(names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        asked.append(inputs["offsets"].tolist())
+        return session.run(names, inputs)
+
+    predictor._session = SimpleNamespace(run=run)  # type: ignore[assignment]
+    alone, beside = predictor.answer([nobody, nobody]), predictor.answer([nobody, somebody])
+    assert asked == [[0, 0, 0, 1], [0, 0, 3]]
+    for name, values in alone.items():
+        assert len(values) == 2
+        np.testing.assert_array_equal(values[0], beside[name][0], err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def value_and_context(*, fall: float, interval: float = 0.8) -> tuple[Value, Con
     value.requires_grad_(False).eval()
     value.head.layers[-1].weight.normal_()
     value.falling.shared[0] = math.log(fall)
-    value.rate.shift.fill_(2.25)
+    value.rate.shift.fill_(2.0)
     value.evenness.shared.copy_(torch.tensor([-0.2, 0.1]))
     return value, model.requires_grad_(False).eval().represent(questions_of(LOG, model).ask(*one_each(LOG, START + 40 * DAY)))
 

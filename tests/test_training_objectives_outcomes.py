@@ -47,7 +47,6 @@ def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objecti
     return {
         "intent": Intent(events=["purchase"], horizon_days=horizon_days, facts=facts, **WIDE),
         "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
-        "presence": Presence(events=["purchase", "view"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
         "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, prior=1.0, facts=facts, **WIDE),
         "loyalty": Loyalty(
             events=["purchase"],
@@ -58,6 +57,7 @@ def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objecti
             facts=facts,
             **WIDE,
         ),
+        "presence": Presence(events=["purchase", "view"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
     }
 
 

@@ -34,14 +34,15 @@ class Activity(nn.Module):
     """
 
     kinds: Tensor
-    visited: Tensor
-    windows: Tensor
+    is_visit: Tensor
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
         self.register_buffer("kinds", torch.tensor(facts.counted, dtype=torch.int64), persistent=False)
-        self.register_buffer("visited", torch.tensor(facts.visited, dtype=torch.int64), persistent=False)
-        self.register_buffer("windows", torch.tensor(WINDOW_DAYS) * clock.MICROSECONDS_PER_DAY, persistent=False)
+        is_visit = torch.zeros(facts.sizes["event"], dtype=torch.int64)
+        is_visit[torch.tensor(facts.visited, dtype=torch.int64)] = 1
+        self.register_buffer("is_visit", is_visit, persistent=False)
+        self.tells_visits = bool(facts.visited)
 
     def forward(self, batch: Batch, grouping: Grouping, question: Tensor, step: Tensor) -> Tensor:
         """[Q, NUMBERS_A_KIND * kinds], window by window. question, step: every question with every step of its customer, each [P]."""
@@ -57,11 +58,11 @@ class Activity(nn.Module):
         """How many events of each kind a step holds, and whether a visit begins there: [S, kinds]."""
         of_kind = (batch.fields["event"][:, None] == self.kinds).to(torch.float32)
         counts = torch.zeros(grouping.time.shape[0], of_kind.shape[1], device=of_kind.device).index_add(0, grouping.step, of_kind)
-        return torch.cat([counts, self._begins(batch, grouping)[:, None]], -1) if len(self.visited) else counts
+        return torch.cat([counts, self._begins(batch, grouping)[:, None]], -1) if self.tells_visits else counts
 
     def _begins(self, batch: Batch, grouping: Grouping) -> Tensor:
         """1 where a visit begins, 0 elsewhere: [S]. What the customer did before is looked up by its rank among all that customers did."""
-        is_visit = (batch.fields["event"][:, None] == self.visited).any(-1).to(torch.int64)
+        is_visit = self.is_visit[batch.fields["event"]]
         num_steps = grouping.time.shape[0]
         step = torch.arange(num_steps, device=is_visit.device)
         there = (torch.zeros_like(step).index_add(0, grouping.step, is_visit) > 0).to(torch.int64)
@@ -73,8 +74,10 @@ class Activity(nn.Module):
 
     def _within(self, question: Tensor, age: Tensor, counts: Tensor, *, num_questions: int) -> Tensor:
         """Within each window and ever, summed between their edges, then over them: a pair is added once and not in every window."""
-        num_stretches = len(self.windows) + 1
-        stretch = question * num_stretches + (age[:, None] >= self.windows).sum(-1)
+        num_stretches = len(WINDOW_DAYS) + 1
+        stretch = question * num_stretches
+        for days in WINDOW_DAYS:  # one by one: of nothing ONNX Runtime can't reduce a row's comparisons
+            stretch = stretch + (age >= days * clock.MICROSECONDS_PER_DAY).to(torch.int64)
         sums = torch.zeros(num_questions * num_stretches, counts.shape[1], device=counts.device).index_add(0, stretch, counts)
         return sums.view(num_questions, num_stretches, -1).cumsum(1).flatten(1)
 
