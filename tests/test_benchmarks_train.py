@@ -53,6 +53,13 @@ def test_contestants_that_need_nothing_else_learn_the_way_round(name: str, tmp_p
     assert memory > 50
 
 
+@pytest.mark.parametrize("name", ["revisit_sasrec", "torch_sasrec"])
+def test_an_epoch_that_takes_long_is_the_last(name: str, tmp_path: Path) -> None:
+    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=20, out=tmp_path / "cut.txt", name="circle")
+    printed, _ = run_peer(name, log.lines, json.dumps({**SMALL, "max_length": 20, "loss": "sampled", "epochs": 3, "longest": 0.0}))
+    assert len(printed["seconds"]) == 1
+
+
 def test_who_takes_long_runs_in_the_first_turn_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(train, "environment", lambda name: Path(sys.executable))
     monkeypatch.setattr(train, "matmul_rate", lambda device: 1e9)

@@ -16,6 +16,7 @@ class Settings:
     """The same for everybody. loss: `full`, or `sampled` with num_negatives. max_length: items that a model reads.
 
     until: stop once validation NDCG@10 is that high (None: train all epochs); judged: whether validation is asked at all.
+    longest: seconds of an epoch after which no other follows (None: all do).
     """
 
     epochs: int
@@ -31,6 +32,7 @@ class Settings:
     seed: int
     judged: bool = False
     until: float | None = None
+    longest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Diary:
         self.seconds.append(seconds)
         if self.settings.judged:
             self.valid.append(self.ask_validation())
-        return self.settings.until is not None and self.valid[-1] >= self.settings.until
+        reached = self.settings.until is not None and self.valid[-1] >= self.settings.until
+        return reached or (self.settings.longest is not None and seconds > self.settings.longest)
 
     def close(self) -> None:
         """Ask the test once, where anything is asked at all, and print everything as the last line."""
