@@ -7,8 +7,8 @@
 The same histories, width, blocks, heads, batches (128 customers; of Beauty's short histories 512), negatives, learning rate and threads for
 everybody: Revisit, RecTools and RePlay as their documentation has them trained, and a plain loop over padded batches (benchmarks/peers).
 They run in turns, each in a process and an environment of its own; the ratio within each turn counts, since a shared machine is never
-equally fast twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes more than a minute trains for that one
-alone, in the first turn.
+equally fast twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes more than a minute trains for that
+one, in the first turn.
 Writes train.csv to --out.
 """
 
