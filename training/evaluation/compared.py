@@ -1,7 +1,7 @@
 """How one kind of question was answered in the test window: by the model and by whoever else can, with all that summary and report tell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def of_probabilities(
         columns={"bought": bought, **{f"purchase_probability_{name}": given for name, given in probabilities.items()}},
         settings=settings,
         contest=intent_contest(bought, probabilities, seed=seed),
-        calibration={name: reliability(bought, given) for name, given in probabilities.items()},
+        calibration=_calibration(bought, probabilities),
     )
 
 
@@ -110,14 +110,21 @@ def of_returns(
     seed: int,
 ) -> Comparison:
     """came: bool [n]. probabilities: {contestant: [n]}, one of them "model"."""
-    chances = _of_chances("returns", question, customers, came, probabilities, settings, seed=seed)
-    return replace(
-        chances,
+    figures = {name: returns_figures(came, given) for name, given in probabilities.items()}
+    return Comparison(
         title="Whether and when they buy again",
+        question=question,
         meaning="AUROC is the chance that a customer who came back was given a higher probability than one who did not. The calibration "
         "error is how far, on average, a stated probability is from what happened; less is better.",
+        customers=customers,
+        figures=figures,
+        shown=RETURN_METRICS,
         columns={"came_back": came, **{f"return_probability_{name}": given for name, given in probabilities.items()}},
+        settings=settings,
+        contest=chance_contest(came, probabilities, figures, about="returns", seed=seed) if len(probabilities) > 1 else None,
+        calibration=_calibration(came, probabilities),
         panels=panels,
+        section="returns",
     )
 
 
@@ -131,39 +138,20 @@ def of_presence(
     seed: int,
 ) -> Comparison:
     """seen: bool [n], whether a visit came. probabilities: {contestant: [n]}, one of them "model"."""
-    chances = _of_chances("presence", question, customers, seen, probabilities, settings, seed=seed)
-    return replace(
-        chances,
+    figures = {name: returns_figures(seen, given) for name, given in probabilities.items()}
+    return Comparison(
         title="Whether they are seen again",
+        question=question,
         meaning="By a visit of whatever kind: who looks and does not buy is still there. Baselines are asked the same; what they count are "
         "visits.",
-        columns={"seen_again": seen, **{f"visit_probability_{name}": given for name, given in probabilities.items()}},
-    )
-
-
-def _of_chances(
-    section: str,
-    question: str,
-    customers: np.ndarray,
-    came: np.ndarray,
-    probabilities: Mapping[str, np.ndarray],
-    settings: Mapping[str, str],
-    *,
-    seed: int,
-) -> Comparison:
-    """Of something that came or didn't: all but what it is called."""
-    figures = {name: returns_figures(came, given) for name, given in probabilities.items()}
-    return Comparison(
-        title="",
-        question=question,
-        meaning="",
         customers=customers,
         figures=figures,
         shown=RETURN_METRICS,
+        columns={"seen_again": seen, **{f"visit_probability_{name}": given for name, given in probabilities.items()}},
         settings=settings,
-        contest=chance_contest(came, probabilities, figures, about=section, seed=seed) if len(probabilities) > 1 else None,
-        calibration={name: reliability(came, given) for name, given in probabilities.items()},
-        section=section,
+        contest=chance_contest(seen, probabilities, figures, about="presence", seed=seed) if len(probabilities) > 1 else None,
+        calibration=_calibration(seen, probabilities),
+        section="presence",
     )
 
 
@@ -247,3 +235,8 @@ def of_loyalty(
         calibration={MODEL: reliability(stayed, chances[MODEL])},
         section="loyalty",
     )
+
+
+def _calibration(came: np.ndarray, probabilities: Mapping[str, np.ndarray]) -> dict[str, Reliability]:
+    """{contestant: how often it came true, by the probability given}."""
+    return {name: reliability(came, given) for name, given in probabilities.items()}
