@@ -104,7 +104,9 @@ def measure(log: TrainLog, contestants: Sequence[str], *, loss: str, turns: int,
 def _epoch(name: str, log: TrainLog, *, loss: str, epochs: int, threads: int) -> tuple[float, float]:
     """The median epoch of one run, the first left out where there are others: it warms up."""
     printed, memory = _run(name, log, threads=threads, loss=loss, epochs=epochs, longest=LONG)
-    return statistics.median(printed["seconds"][1:] or printed["seconds"]), memory
+    seconds = statistics.median(printed["seconds"][1:] or printed["seconds"])
+    console.print(f"[dim]{CONTESTANTS[name]}: {seconds:.2f} s an epoch[/dim]")
+    return seconds, memory
 
 
 def _outcome(name: str, log: TrainLog, loss: str, turns: Sequence[Turn]) -> Outcome:
