@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import pytorch_lightning as lightning
@@ -55,10 +56,16 @@ class Cut(lightning.Callback):
 
 
 def cut_training(
-    monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int, reason: type[BaseException] | signal.Signals = PowerCutError
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    epoch: int,
+    batch: int,
+    reason: type[BaseException] | signal.Signals = PowerCutError,
+    of: ModuleType = running,
 ) -> None:
-    make_trainer = running.make_trainer
+    """of: whose training, that of `training.run` or of `training.refit`."""
+    resuming_trainer = of.resuming_trainer
     cut = Cut(epoch, batch, reason)
     monkeypatch.setattr(
-        running, "make_trainer", lambda config, callbacks, **rest: make_trainer(config, callbacks=[*callbacks, cut], **rest)
+        of, "resuming_trainer", lambda *args, callbacks=(), **rest: resuming_trainer(*args, callbacks=[*callbacks, cut], **rest)
     )

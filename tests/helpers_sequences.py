@@ -111,6 +111,7 @@ def _without_heads(*, num_heads: int, **sizes: float) -> Encoder:
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "sasrec": SASRec,
+    "sasrec with positions": partial(SASRec, num_positions=3),
     "hstu": partial(HSTU, usual_length=8),
     "bsarec": partial(BSARec, alpha=0.7, reach=4),
     "gated": partial(Gated, alpha=0.7, reach=4),

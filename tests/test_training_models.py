@@ -35,6 +35,8 @@ from training.models import clock, rhythm
 from training.models.features import Features, group
 from training.models.hstu import HSTU
 from training.models.model import SequenceModel
+from training.models.sasrec import SASRec
+from training.models.tokens import Tokens
 from training.sequences.batch import Batch
 from training.sequences.history import History, take
 from training.sequences.split import DAY
@@ -286,6 +288,16 @@ ODD_HEADS = [(encoder, "num_heads", 3) for encoder in ENCODERS if encoder != "gr
 def test_sizes_that_do_not_fit_are_refused(encoder: str, setting: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"expected .*encoder.{setting}"):
         ENCODERS[encoder](**{"dim": 8, "num_blocks": 2, "num_heads": 2, "dropout": 0.0, setting: value})
+
+
+@pytest.mark.parametrize(("num_positions", "used"), [(5, [1, 1, 1, 0, 0]), (3, [1, 1, 1]), (2, [1, 1])])
+def test_learned_positions_count_from_the_oldest_step_and_the_last_is_shared(num_positions: int, used: list[int]) -> None:
+    """Two steps stand at places 0 and 1, a question behind them at 2, whatever the other customer has."""
+    encoder = SASRec(dim=8, num_blocks=1, num_heads=2, dropout=0.0, num_positions=num_positions)
+    steps = Tokens(torch.randn(3, 8), torch.tensor([4, 2, 3]), torch.tensor([0, 1, 3]))
+    questions = Tokens(torch.randn(1, 8), torch.tensor([5]), torch.tensor([0, 0, 1]))
+    encoder(steps, questions)[0, 0].backward()
+    assert encoder.stack.positions.grad.any(-1).int().tolist() == used
 
 
 def test_hstu_needs_a_length_to_divide_by() -> None:

@@ -12,7 +12,7 @@ import torch
 from helpers_runs import PowerCutError, assert_same_weights, checkpoint, curve, cut_training, summary
 from helpers_training import train_config
 
-from training import results, resume
+from training import refit, results, resume
 from training.run import run
 
 WITH_DROPOUT = ("dropout=0.3", "average_weights=0.5", "trainer.max_epochs=4", "patience=9")
@@ -91,6 +91,48 @@ def test_within_an_epoch_it_goes_on_behind_the_last_batch_that_a_checkpoint_has_
         assert (last["epoch"], last["loops"]["fit_loop"]["state_dict"]["combined_loader"]) == (min(epoch, 2), [{"position": seen}])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     assert_same_run(run(train_config(small_store, out, *WITH_DROPOUT)), uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def refitted(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(train_config(small_store, tmp_path_factory.mktemp("refit") / "small", *WITH_DROPOUT, "refit=true"))
+
+
+@pytest.mark.parametrize("where", ["in an epoch", "asked to stop", "behind the last", "while results are written"])
+def test_an_interrupted_refit_goes_on_and_nothing_before_it_is_trained_again(
+    small_store: Path, refitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    config = train_config(small_store, tmp_path / "small", *WITH_DROPOUT, "refit=true", "checkpoint_minutes=0")
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.Elapsed, "__init__", began_long_ago)
+        if where == "while results are written":
+            cut_results(patch)
+        elif where == "behind the last":
+            patch.setattr(refit, "read_checkpoint", raise_power_cut)
+        else:
+            cut_training(patch, epoch=0, batch=1, reason=signal.SIGTERM if where == "asked to stop" else PowerCutError, of=refit)
+        with pytest.raises((PowerCutError, SystemExit)):
+            run(config)
+    torch.rand(7)
+    reached, curve_before = place(tmp_path / "small"), (tmp_path / "small" / "metrics.csv").read_bytes()
+    out = run(config)
+    assert (0, 0) < reached <= place(out)
+    assert (reached == place(out)) == (where in ("behind the last", "while results are written"))
+    assert (out / "metrics.csv").read_bytes() == curve_before == (refitted / "metrics.csv").read_bytes()
+    assert_same_weights(checkpoint(out, "refit"), checkpoint(refitted, "refit"))
+    assert summary(out)["ranking"] == summary(refitted)["ranking"]
+    assert summary(out)["seconds"]["train"] > LONG
+
+
+def place(out: Path) -> tuple[int, int]:
+    """How many epochs, and batches of the next, a refit's checkpoint has seen."""
+    loops = checkpoint(out, "refit_last")["loops"]["fit_loop"]
+    (loader,) = loops["state_dict"]["combined_loader"]
+    return loops["epoch_progress"]["current"]["processed"], loader["position"]
+
+
+def raise_power_cut(*_: object) -> None:
+    raise PowerCutError
 
 
 def test_a_run_that_is_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(

@@ -5,6 +5,7 @@ from pathlib import Path
 CONFIG = "config.yaml"
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 REFIT = "checkpoints/refit.ckpt"  # trained anew on all time before the test, where refit=true
+REFIT_LAST = "checkpoints/refit_last.ckpt"  # from where that goes on, where it was interrupted
 CURVE, TENSORBOARD = "metrics.csv", "tensorboard"
 PREDICTIONS, SHOWCASE, REPORT = "predictions.parquet", "showcase.json", "report.html"
 SUMMARY = "summary.json"  # written last: it marks a run as finished

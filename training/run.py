@@ -3,14 +3,11 @@
 python -m training.run experiment=demo
 """
 
-import logging
 import shutil
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,13 +15,11 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from training.averaging import MovingAverage
-from training.build import Parts, build, make_trainer
+from training.build import Parts, build
 from training.checkpoints import check_same_log, read_checkpoint
 from training.cli import command
 from training.configs import check_train_config, deciding
@@ -33,16 +28,28 @@ from training.errors import ConfigError
 from training.evaluation.judging import calibrate
 from training.evaluation.prerequisites import check_answerable
 from training.files import check_replaceable, replacing_file, write_text, writing_to
-from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REPORT, SHOWCASE, SUMMARY, TENSORBOARD, TRIAL
+from training.fitting import fit, resuming_trainer
+from training.layout import BEST, CONFIG, CURVE, LAST, PREDICTIONS, REFIT, REFIT_LAST, REPORT, SHOWCASE, SUMMARY, TENSORBOARD, TRIAL
 from training.preprocess import preprocess
+from training.refit import refitted
 from training.rehearsal import rehearse
 from training.results import write_results
-from training.resume import Elapsed, LastCheckpoint, Stopping, WholeFiles
+from training.resume import Elapsed, Stopping
 from training.search import QUALITY, MedianStopping, read_trial, told, write_trial
 from training.sequences.store import SequenceStore
 
-LEFT_BEHIND = (SUMMARY, TRIAL, LAST, BEST, REFIT, CURVE, PREDICTIONS, SHOWCASE, REPORT)  # what a finished run is known by comes first
-STOPPED = 143  # 128 + SIGTERM: what a shell says of a command that was stopped
+LEFT_BEHIND = (
+    SUMMARY,
+    TRIAL,
+    LAST,
+    BEST,
+    REFIT,
+    REFIT_LAST,
+    CURVE,
+    PREDICTIONS,
+    SHOWCASE,
+    REPORT,
+)  # what a finished run is known by comes first
 
 console = Console(soft_wrap=True)
 
@@ -71,7 +78,7 @@ def run(config: DictConfig) -> Path:
     rehearse(parts, num_ranks=trainer.world_size)
     if trainer.is_global_zero:  # of several processes one writes
         prepare(config, out)
-    fit(trainer, parts, out)
+    fit(trainer, parts, last=out / LAST)
     if trainer.is_global_zero and not config.trials:
         finish(config, parts, out, elapsed)
     return out
@@ -88,45 +95,15 @@ def make_store(config: DictConfig) -> None:
 def trainer_for(config: DictConfig, out: Path, store: SequenceStore, elapsed: Elapsed) -> pl.Trainer:
     """Lightning's Trainer with best and last checkpoints, early stopping, the learning curve and TensorBoard."""
     best = out / BEST
-    callbacks: list[pl.Callback] = [
+    callbacks = [
         EpochMeans(),  # what the next one shows
         LearningCurve(out / CURVE),
-        Origin(config, store),
-        elapsed,
         *([MedianStopping(out)] if config.trials else []),
         Stopping(QUALITY, mode="max", patience=config.patience, check_on_train_epoch_end=True),
         ModelCheckpoint(best.parent, best.stem, monitor=QUALITY, mode="max", save_on_train_epoch_end=True, enable_version_counter=False),
-        LastCheckpoint(out / LAST, minutes=config.checkpoint_minutes),  # knows of the best, so it comes second
     ]
-    callbacks += averaging(config)
-    if config.trainer.enable_progress_bar:
-        callbacks.append(RichProgressBar())
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it tells of other products and of hardware that nobody asked for
-    return make_trainer(
-        config,
-        callbacks=callbacks,
-        plugins=[WholeFiles()],
-        logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,  # each epoch draws its own moments
-        use_distributed_sampler=False,  # batches are already shared out
-        log_every_n_steps=1,
-        enable_model_summary=False,
-    )
-
-
-def averaging(config: DictConfig) -> list[pl.Callback]:
-    """What keeps a moving average of the weights, where one is wanted."""
-    return [MovingAverage(config.average_weights)] if config.average_weights else []
-
-
-def fit(trainer: pl.Trainer, parts: Parts, out: Path) -> None:
-    """Train from the start, or from the last checkpoint where there is one."""
-    with without_chatter():
-        try:
-            trainer.fit(parts.module, parts.data, ckpt_path=str(out / LAST) if (out / LAST).exists() else None)
-        except SIGTERMException as stopped:  # Lightning leaves as if all were done, and the next command would begin
-            raise SystemExit(STOPPED) from stopped
+    board = TensorBoardLogger(out, name="", version=TENSORBOARD)
+    return resuming_trainer(config, store, elapsed, last=out / LAST, callbacks=callbacks, logger=board)
 
 
 def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> None:
@@ -139,55 +116,13 @@ def finish(config: DictConfig, parts: Parts, out: Path, elapsed: Elapsed) -> Non
     parts.module.load_state_dict(checkpoint["state_dict"])
     calibrate(parts.model, parts.questions, parts.split, customers_per_batch=config.customers_per_batch)
     if config.refit:
-        chosen, parts = parts.model, refitted(config, parts.store, epochs=checkpoint["epoch"] + 1)
+        chosen, parts = parts.model, refitted(config, parts.store, out, elapsed, epochs=checkpoint["epoch"] + 1)
         for name, objective in parts.model.objectives.items():
             objective.take_over(chosen.objectives[name])
     with replacing_file(out / (REFIT if config.refit else BEST)) as aside:
         torch.save({**checkpoint, "state_dict": parts.module.state_dict()}, aside)
     write_results(config, parts, out, best_epoch=checkpoint["epoch"], elapsed=elapsed)
     console.print(f"Report: [bold]{out / REPORT}[/]  figures: {out / SUMMARY}")
-
-
-def refitted(config: DictConfig, store: SequenceStore, *, epochs: int) -> Parts:
-    """Trained from the start on all time before the test, validation included, by one process; nothing is chosen any more.
-
-    The learning rate falls as it did, so that so many epochs are what validation saw of them. Interrupted, it begins anew.
-    """
-    parts = build(config, store, refit=True)
-    logging_nothing: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = make_trainer(
-        config,
-        **logging_nothing,
-        callbacks=averaging(config),
-        max_epochs=epochs,
-        devices=1,
-        strategy="auto",
-        limit_val_batches=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-    )
-    with without_chatter():
-        trainer.fit(parts.module, parts.data)
-    return parts
-
-
-@contextmanager
-def without_chatter() -> Iterator[None]:
-    """Lightning asks torch in a way that torch gives up; and going on in a folder with checkpoints is what is wanted here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
-        yield
-
-
-class Origin(pl.Callback):
-    """Puts the composed config and the store's digest into every checkpoint, so that a checkpoint alone tells how it came about."""
-
-    def __init__(self, config: DictConfig, store: SequenceStore) -> None:
-        self.origin = {"config": OmegaConf.to_container(config, resolve=True), "store": store.digest}
-
-    def on_save_checkpoint(self, _trainer: pl.Trainer, _module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint.update(self.origin)
 
 
 def is_finished(config: DictConfig, store: SequenceStore, out: Path) -> bool:

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from training import preprocess
 from training.build import build, make_trainer
 from training.evaluation.judging import judge
-from training.run import make_store, without_chatter
+from training.fitting import without_chatter
+from training.run import make_store
 from training.sequences.split import Window
 from training.sequences.store import SequenceStore
 

@@ -39,10 +39,11 @@ class Rows:
 class Stack(nn.Module):
     """Blocks over rows, the answers normed. A block takes `(x, rows, gaps, answers=)` as SASRec's does.
 
-    Raises ConfigError for sizes that don't fit.
+    num_positions: for how many places, counted from the oldest step that is read, a token is told by a learned vector where it stands,
+    besides how far it is from others; what is behind them stands at the last. Raises ConfigError for sizes that don't fit.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], *, dim: int, num_heads: int) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], *, dim: int, num_heads: int, num_positions: int = 0) -> None:
         super().__init__()
         if dim % num_heads:
             raise ConfigError(f"expected dim to be a multiple of encoder.num_heads, received {dim} and {num_heads}; change either")
@@ -50,6 +51,7 @@ class Stack(nn.Module):
             raise ConfigError("expected encoder.num_blocks to be 1 or more, received 0; correct it")
         self.num_heads = num_heads
         self.gaps = Gaps(num_heads)
+        self.positions = nn.Parameter(torch.zeros(num_positions, dim)) if num_positions else None
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
 
@@ -57,6 +59,8 @@ class Stack(nn.Module):
         """[Q, D]."""
         rows = rows_of(steps, questions)
         x_TD, gaps = rows.x, self.gaps(rows)
+        if self.positions is not None:
+            x_TD = x_TD + self.positions.index_select(0, rows.sees.clamp(max=len(self.positions) - 1))
         for block in self.blocks[:-1]:
             x_TD = block(x_TD, rows, gaps)
         return self.norm(self.blocks[-1](x_TD, rows, gaps, answers=rows.questions))
@@ -81,7 +85,7 @@ class Gaps(nn.Module):
     """What each head makes of the number of steps, and of the time, between two tokens: learned tables that start as even slopes.
 
     The first head starts indifferent, the last weighs down what is far away by the logarithm of either distance (as in ALiBi, Press et
-    al., ICLR 2022). Distances instead of absolute positions: a history cut at its old end looks like a shorter history.
+    al., ICLR 2022). Of distances alone a history cut at its old end looks like a shorter history, as it doesn't of absolute positions.
     """
 
     def __init__(self, num_heads: int) -> None:

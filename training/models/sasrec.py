@@ -1,6 +1,6 @@
 """Causal self-attention over a customer's steps (SASRec: Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018).
 
-Pre-norm blocks on rows of different lengths; relative places and times instead of absolute positions (`training.models.rows`).
+Pre-norm blocks on rows of different lengths; relative places and times (`training.models.rows`), the paper's positions if wanted.
 """
 
 from torch import Tensor, nn
@@ -10,15 +10,16 @@ from kernels.jagged_attention import jagged_attention
 from training.models.dropout import Dropout
 from training.models.feed_forward import FeedForward
 from training.models.rows import Rows, Stack, StackedEncoder
-from training.settings import Count, Share
+from training.settings import Count, Share, Whole
 
 
 class SASRec(StackedEncoder):
-    """dim: width of a token; num_blocks, num_heads, dropout as usual."""
+    """dim: width of a token; num_blocks, num_heads, dropout as usual. num_positions: see `Stack`."""
 
-    def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share) -> None:
+    def __init__(self, *, dim: Count, num_blocks: Count, num_heads: Count, dropout: Share, num_positions: Whole = 0) -> None:
         super().__init__()
-        self.stack = Stack([Block(dim, num_heads, dropout) for _ in range(num_blocks)], dim=dim, num_heads=num_heads)
+        blocks = [Block(dim, num_heads, dropout) for _ in range(num_blocks)]
+        self.stack = Stack(blocks, dim=dim, num_heads=num_heads, num_positions=num_positions)
 
 
 class Block(nn.Module):
