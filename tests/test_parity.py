@@ -144,7 +144,7 @@ OTHER_MODELS = [  # every encoder, every option once: making a graph takes longe
     ["encoder=hstu"],
     ["encoder=gated", "counted_events=[view]", "visit_events=[view,purchase]"],
     ["encoder=gru4rec"],
-    ["objective=[intent,dormancy,presence,value,loyalty]", "visit_events=[view]", "knows_items=false"],
+    ["encoder.num_positions=20", "objective=[intent,dormancy,presence,value,loyalty]", "visit_events=[view]", "knows_items=false"],
     [
         "knows_times=false",
         "objectives.next_item.repeat=false",
