@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers_training import composed
+from helpers_training import composed, make_run
 
 from serving.client import Answer
 from serving.contract import Contract, read_contract
@@ -64,6 +64,16 @@ def test_every_customer_gets_the_same_outcomes(parts: Parts, predictor: Predicto
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values.numpy(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
         assert values.numpy().std() > 0 or name == "value_low"  # 0 for all who may well buy nothing
+
+
+def test_a_value_that_hears_the_hazard_is_exported_with_it(small_store: Path, tmp_path: Path) -> None:
+    parts = load_run(make_run(small_store, tmp_path / "run", "objective=[value,dormancy]", "objectives.value.rate_of=dormancy"))
+    artifact = read_contract(export(composed("export", [f"run={tmp_path / 'run'}", f"out={tmp_path / 'artifact'}"])))
+    assert prove(Predictor(artifact), artifact).max_abs_score_difference < TOLERANCE
+    value = parts.model.objectives["value"]
+    assert isinstance(value, Value)
+    assert value.heard is not None
+    assert value.heard.shared.ne(0).all()  # it was trained, and loaded again
 
 
 def test_spend_within_any_number_of_days_is_what_torch_says_of_them(parts: Parts, contract: Contract, predictor: Predictor) -> None:

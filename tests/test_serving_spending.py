@@ -31,7 +31,7 @@ def value_and_context(*, fall: float, interval: float = 0.8) -> tuple[Value, Con
     model = small_model(LOG)
     facts = facts_of(LOG, START + 30 * DAY)
     wide = {"dim": 8, "dropout": 0.0, "weight": 1.0}
-    value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, prior=1.0, facts=facts, **wide)
+    value = Value(events=["purchase"], horizon_days=28.0, parts=4, interval=interval, prior=1.0, rate_of=None, facts=facts, **wide)
     value.requires_grad_(False).eval()
     value.head.layers[-1].weight.normal_()
     value.falling.shared[0] = math.log(fall)

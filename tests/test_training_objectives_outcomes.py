@@ -1,5 +1,6 @@
 """When customers buy again, what they spend and who stays: labels are those of loops over the log, likelihoods those of the textbook."""
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from helpers_sequences import (
 )
 from scipy import stats
 
+from training.errors import ConfigError
 from training.models.model import SequenceModel
 from training.objectives import hazard
 from training.objectives.calibration import Calibration
@@ -47,7 +49,7 @@ def objectives(log: History, *, horizon_days: float = 28.0) -> dict[str, Objecti
     return {
         "intent": Intent(events=["purchase"], horizon_days=horizon_days, facts=facts, **WIDE),
         "dormancy": Dormancy(events=["purchase"], horizon_days=horizon_days, bins=6, facts=facts, **WIDE),
-        "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, prior=1.0, facts=facts, **WIDE),
+        "value": Value(events=["purchase"], horizon_days=horizon_days, parts=4, interval=0.8, prior=1.0, rate_of=None, facts=facts, **WIDE),
         "loyalty": Loyalty(
             events=["purchase"],
             discount_events=["campaign"],
@@ -294,6 +296,82 @@ def test_the_prior_holds_a_corrected_rate_to_what_the_table_says() -> None:
     correction = value.head(context)[labels["value"]["asked"], 0]
     assert len(correction) == count
     torch.testing.assert_close(held - free, (correction**2).sum() / 2, rtol=1e-3, atol=1e-3)
+
+
+def value_that_hears(horizon_days: float = 28.0) -> tuple[Value, Dormancy, Context, dict[str, dict[str, torch.Tensor]]]:
+    """A value whose rate is that of the hazard beside it, before it has learned anything."""
+    model, context, labels = model_and_context(horizon_days)
+    value, dormancy = (model.objectives[name] for name in ("value", "dormancy"))
+    assert isinstance(value, Value)
+    assert isinstance(dormancy, Dormancy)
+    dormancy.head.layers[-1].bias.uniform_(-6.0, -3.0)
+    value.hears = "dormancy"
+    value.listen(dormancy)
+    return value, dormancy, context, labels
+
+
+@pytest.mark.parametrize(("level", "bend"), [(0.0, 0.0), (0.2, -0.4)])
+def test_who_hears_a_hazard_expects_as_many_as_it_sums_to(level: float, bend: float) -> None:
+    value, dormancy, context, _ = value_that_hears()
+    assert value.heard is not None
+    value.heard.shared.data.copy_(torch.tensor([level, bend]))
+    summed = [
+        sum(math.exp(rate) * width for rate, width in zip(rates, dormancy.edges.diff().tolist(), strict=True))
+        for rates in dormancy.log_hazard(context).tolist()
+    ]
+    expected = torch.tensor([math.exp(level) * of * (1 + of) ** bend for of in summed])
+    torch.testing.assert_close(value.predict(context)["value_purchases"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_hazard_learns_nothing_from_who_hears_it_and_is_saved_once() -> None:
+    value, dormancy, context, labels = value_that_hears()
+    for part in (value, dormancy):
+        part.requires_grad_()
+    loss, _ = value.loss(context, labels["value"])
+    loss.backward()
+    assert all(parameter.grad is None for parameter in dormancy.parameters())
+    assert value.heard is not None
+    assert value.heard.shared.grad is not None
+    assert value.heard.shared.grad.ne(0).all()
+    assert [name for name in value.state_dict() if "heard" in name] == ["heard.shared"]
+
+
+def test_what_is_heard_is_what_training_left_not_what_calibration_made_of_it() -> None:
+    """In whatever order they are calibrated."""
+    value, dormancy, context, labels = value_that_hears(horizon_days=20.0)
+    said = value.predict(context)["value"]
+    dormancy.calibrate([(context, labels["dormancy"])])
+    assert not torch.equal(dormancy.log_hazard(context), dormancy.uncalibrated(context))
+    torch.testing.assert_close(value.predict(context)["value"], said)
+
+
+def test_a_copy_of_the_model_hears_its_own_hazard() -> None:
+    model, context, _ = model_and_context()
+    value = model.objectives["value"]
+    value.hears = "dormancy"
+    value.listen(model.objectives["dormancy"])
+    other = copy.deepcopy(model)
+    before = [one.objectives["value"].predict(context)["value"] for one in (model, other)]
+    torch.testing.assert_close(before[0], before[1])
+    other.objectives["dormancy"].head.layers[-1].bias.add_(1.0)
+    after = [one.objectives["value"].predict(context)["value"] for one in (model, other)]
+    torch.testing.assert_close(after[0], before[0])
+    assert (after[1] > before[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("heard", "horizon_days", "complaint"),
+    [
+        ("presence", 28.0, "received presence"),
+        ("loyalty", 28.0, "received loyalty"),
+        ("dormancy", 14.0, "reach as far as value's, 28, received 14"),
+    ],
+)
+def test_value_hears_none_who_cannot_tell_how_often(heard: str, horizon_days: float, complaint: str) -> None:
+    value = objectives(LOG)["value"]
+    value.hears = heard
+    with pytest.raises(ConfigError, match=complaint):
+        value.listen(objectives(LOG, horizon_days=horizon_days)[heard])
 
 
 def test_what_tells_who_buys_nothing_tells_how_many_are_expected() -> None:

@@ -146,6 +146,10 @@ SHORT = {
         ["objective=[intent]", "data.split.kind=leave_one_out"],
         "expected an objective that a split by leave_one_out can judge, received intent; use data.split.kind=time",
     ),
+    "an objective that hears another": (
+        ["objective=[intent,value]", "objectives.value.rate_of=dormancy"],
+        "expected dormancy, which objectives.value hears, among the objectives, received intent, value; add it",
+    ),
     "a small catalogue": (["objectives.next_item.top_k=31"], "expected at least top_k=31 items to recommend, found 30; set"),
     "horizon over the log": (["data.split.horizon_days=400"], "expected first event < validation cutoff < test cutoff <= last event"),
     "no such event": (["data.next_item_events=[purchse]"], r"expected event names of this log \(purchase, view\), received purchse"),

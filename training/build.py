@@ -64,6 +64,7 @@ def build(config: DictConfig, store: SequenceStore, *, refit: bool = False) -> P
     )
     fields = fields_read(config, store)
     objectives = {name: instantiate(settings, _partial_=True)(facts=facts) for name, settings in config.objectives.items()}
+    _introduce(objectives)
     _check_outputs(objectives)
     _check_read(objectives, fields.names)
     _check_known(objectives, facts)
@@ -130,6 +131,17 @@ def _kinds_of_targets(objectives: Mapping[str, Objective]) -> np.ndarray:
     if others or not isinstance(objective, NextItem):
         raise ConfigError(f"expected objective=[next_item] where knows_target_time=true, received {', '.join(objectives)}; ask one of them")
     return objective.kinds
+
+
+def _introduce(objectives: Mapping[str, Objective]) -> None:
+    """Who takes up what another objective says hears it. Raises ConfigError where the model lacks that one."""
+    for name, objective in objectives.items():
+        if objective.hears and objective.hears not in objectives:
+            raise ConfigError(
+                f"expected {objective.hears}, which objectives.{name} hears, among the objectives, received {', '.join(objectives)}; add it"
+            )
+        if objective.hears:
+            objective.listen(objectives[objective.hears])
 
 
 def _check_outputs(objectives: Mapping[str, Objective]) -> None:

@@ -84,6 +84,7 @@ class Objective(nn.Module, abc.ABC):
     where that is not its name in the config. chosen_by_loss: validation chooses the epoch by its loss, not by its headline: the likelihood
     of an outcome hears of order and of calibration alike. sees_a_sample: it learns from a few items of the catalogue at a time.
     reads_rhythm: it looks at what RFM knows of a question, beside the representation. reads: fields of events that it looks at itself.
+    hears: the name of another objective of the same model whose answers it takes up; empty for none.
     """
 
     weight: float
@@ -93,6 +94,7 @@ class Objective(nn.Module, abc.ABC):
     sees_a_sample: bool = False
     reads_rhythm: bool = True
     reads: Sequence[str] = ()
+    hears: str = ""
 
     @abc.abstractmethod
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
@@ -132,6 +134,9 @@ class Objective(nn.Module, abc.ABC):
     def why_not_judged(self, _split: Split) -> str:
         """Why the answers can't be judged under a split, in a sentence; empty where they can."""
         return ""
+
+    def listen(self, _other: "Objective") -> None:
+        """To the one that it `hears`, before anything is learned. Raises ConfigError where that one can't tell what is to be taken up."""
 
     def check_answerable(self, log: Log, split: Split) -> None:
         """Raises ConfigError where the log can't judge the answers, or a baseline's, on the validation or the test window."""

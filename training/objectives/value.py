@@ -2,10 +2,12 @@
 
 A table of recency, frequency and money says how often they buy (training.objectives.purchases) and what it costs each time
 (training.objectives.amounts); the network corrects both. The table's rates are the most likely ones already, so the logarithm of what the
-network makes of them may have a normal prior around none. Given its mean M the number is negative binomial with shape k, the same for all
-who buy so often: a k of each customer's own would tell who comes back in place of M, and the expected spend would not hear of it. Amounts
-are gamma-distributed with mean m and shape p (so joined by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of
-Marketing Research 42, 2005). Hence
+network makes of them may have a normal prior around none. In the table's place the hazard of the next purchase that another objective
+says may tell how often (training.objectives.heard): it knows of every kind of event, and of silences beyond this one's horizon.
+
+Given its mean M the number is negative binomial with shape k, the same for all who buy so often: a k of each customer's own would tell
+who comes back in place of M, and the expected spend would not hear of it. Amounts are gamma-distributed with mean m and shape p (so joined
+by Fader, Hardie and Lee, "RFM and CLV: Using Iso-Value Curves", Journal of Marketing Research 42, 2005). Hence
 
     P(nothing) = (1 + M / k)^−k,   E[spend] = M·m,   Var[spend] = M·m²·(1 + 1/p) + M²·m²/k
 
@@ -31,7 +33,9 @@ from training.evaluation.rivals import Rivals
 from training.models.facts import Facts
 from training.objectives.amounts import UsualAmount
 from training.objectives.calibration import Calibration, together
+from training.objectives.dormancy import Dormancy
 from training.objectives.head import Head
+from training.objectives.heard import HeardRate
 from training.objectives.objective import Context, Objective, Output
 from training.objectives.purchases import Evenness, FallingRate, most_likely, negative_log_likelihood
 from training.sequences.future import Future, has_begun
@@ -48,7 +52,8 @@ class Value(Objective):
 
     parts: purchases are counted in so many equal parts of what is known of a moment's future, which tells how their rate falls. interval:
     the share of customers whose spend lies between `value_low` and `value_high`. prior: the precision (1 / variance) of that by whose
-    logarithm the network corrects a rate, weighed against the purchases after one moment; 0 for none.
+    logarithm the network corrects a rate, weighed against the purchases after one moment; 0 for none. rate_of: the objective, by its name
+    in the config, whose hazard of the next purchase says how often they buy; null for the table.
     """
 
     headline, section = "spearman", "value"
@@ -61,6 +66,7 @@ class Value(Objective):
         parts: Count,
         interval: Share,
         prior: NotNegative,
+        rate_of: str | None,
         dim: Count,
         dropout: Share,
         weight: NotNegative,
@@ -73,10 +79,25 @@ class Value(Objective):
         self.parts = parts
         self.interval = interval
         self.prior = prior
+        self.hears = rate_of or ""
+        self.heard: HeardRate | None = None
         self.falling, self.usual = FallingRate(most_likely(facts, self.kinds)), UsualAmount(mean=_usual_amount(facts, self.kinds))
         self.evenness = Evenness()
         self.head = Head(3, facts=facts, dim=dim, dropout=dropout).start_with(0.0)
         self.rate, self.amount = Calibration(), Calibration()
+
+    def listen(self, other: Objective) -> None:
+        if not isinstance(other, Dormancy) or set(other.kinds) != set(self.kinds):
+            raise ConfigError(
+                f"expected rate_of of value to name an objective like dormancy that waits for the same events, received {self.hears}; "
+                "choose dormancy, or set rate_of=null"
+            )
+        if other.horizon_days < self.horizon_days:
+            raise ConfigError(
+                f"expected objectives.{self.hears}.horizon_days to reach as far as value's, {self.horizon_days:g}, "
+                f"received {other.horizon_days:g}; set it as high, or rate_of=null"
+            )
+        self.heard = HeardRate(other, horizon_days=self.horizon_days)
 
     def labels(self, known: History, now: np.ndarray, owner: np.ndarray, until: np.ndarray) -> dict[str, np.ndarray]:
         """purchases float32 [Q, parts]: how many cost anything in each part of what is known, which ends after so many `days` (the same).
@@ -193,11 +214,18 @@ class Value(Objective):
         """By the head's numbers [Q, 3]."""
         more_often, more, shape = numbers.unbind(-1)
         amount = self.amount(self.usual.log_amount(context.rhythm) + more).clamp(-10.0, 20.0).exp()
-        log_rate = self.rate(self.falling.log_rate(context.rhythm) + more_often).clamp(-20.0, 5.0)
+        log_rate = self.rate(self._log_rate(context) + more_often).clamp(-20.0, 5.0)
         reached = log_rate.exp()[:, None] * self.falling.days_that_count(context.rhythm, days)
         expected = torch.cat([reached[:, :1], reached[:, 1:] - reached[:, :-1]], -1)
         evenness = self.evenness(log_rate + math.log(self.horizon_days))
         return Spending(expected, evenness, amount, shape.clamp(-4.0, 4.0).exp())
+
+    def _log_rate(self, context: Context) -> Tensor:
+        """Of purchases a day, now, before the network corrects it: [Q]."""
+        if self.heard is None:
+            return self.falling.log_rate(context.rhythm)
+        horizon = torch.full_like(context.rhythm[:, :1], self.horizon_days)
+        return self.heard(context) - self.falling.days_that_count(context.rhythm, horizon)[:, 0].log()
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ class Waiting(Objective):
         """Of a day, in each bin: [Q, K]; bounded, so that one wild answer can't be infinite."""
         return self.calibration(self.head(context)).clamp(-20.0, 5.0)
 
+    def uncalibrated(self, context: Context) -> Tensor:
+        """The same as training left it."""
+        return self.head(context).clamp(-20.0, 5.0)
+
     def why_not_judged(self, split: Split) -> str:
         """A window of leave-one-out ends with its answer, so that "nobody came" is never seen."""
         return "" if split.kind == "time" else NOT_JUDGED
