@@ -2,13 +2,14 @@
 
     python -m benchmarks.train
     python -m benchmarks.train --logs ml_100k beauty --only revisit_sasrec torch_sasrec
-    python -m benchmarks.train --logs ml_100k --quality ml_100k=0.06
+    python -m benchmarks.train --losses --logs ml_100k --quality ml_100k=0.06
 
 The same histories, width, blocks, heads, batches (128 customers; of Beauty's short histories 512), negatives, learning rate and threads for
 everybody: Revisit, RecTools and RePlay as their documentation has them trained, and a plain loop over padded batches (benchmarks/peers).
 They run in turns, each in a process and an environment of its own; the ratio within each turn counts, since a shared machine is never
 equally fast twice. An epoch is its training alone: neither start-up nor validation. Whose epoch takes more than a minute trains for that
-one, in the first turn.
+one, in the first turn. Afterwards everybody trains until validation NDCG@10 is what was wanted, we first; who has taken --patience times
+our seconds is given up. --losses without any leaves that race alone.
 Writes train.csv to --out.
 """
 
@@ -19,7 +20,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ LOSSES = {"sampled": "sampled_softmax", "full": "full_softmax"}
 MAX_LENGTH, MAX_LENGTH_OF_LINES = 200, 50
 LONG = 60.0  # seconds of an epoch, from which on a contestant runs one, in the first turn alone
 KNOWN = [ML_100K, BEAUTY, ML_1M_SIZED]
-QUALITY = {ML_100K: 0.03}
+QUALITY = {ML_100K: 0.03, BEAUTY: 0.03, ML_1M_SIZED: 0.35}
 SETTINGS = {
     "dim": 64,
     "num_blocks": 2,
@@ -70,12 +71,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reached:
-    """Seconds of training to the validation NDCG@10 that was wanted (None: not within the epochs), and the test's then."""
+    """Seconds of training until validation NDCG@10 was what was wanted, or until it was given up, and the test's then."""
 
     log: str
     contestant: str
     wanted: float
-    seconds: float | None
+    reached: bool
+    seconds: float
     epochs: int
     valid: float
     test: float
@@ -131,16 +133,20 @@ def operations(log: TrainLog, loss: str) -> float:
     return 3 * 2 * (blocks * products + dim * choices * log.num_targets)
 
 
-def race(log: TrainLog, contestants: Sequence[str], *, wanted: float, epochs: int, threads: int) -> list[Reached]:
-    """Each contestant trains with the sampled loss until validation NDCG@10 is `wanted`; the test is asked once, after that."""
-    reached = []
+def race(log: TrainLog, contestants: Sequence[str], *, wanted: float, epochs: int, patience: float, threads: int) -> list[Reached]:
+    """Each contestant trains with the sampled loss until validation NDCG@10 is `wanted`; the test is asked once, after that.
+
+    The first sets the clock: nobody else begins an epoch once it has trained for `patience` times as long.
+    """
+    finished: list[Reached] = []
     for name in contestants:
+        within = patience * finished[0].seconds if finished else None
         console.print(f"[dim]{log.name}: {CONTESTANTS[name]} until NDCG@10 is {wanted:g}[/dim]")
-        printed, _ = _run(name, log, threads=threads, loss="sampled", epochs=epochs, judged=True, until=wanted)
-        valid = printed["valid"]
-        seconds = sum(printed["seconds"]) if valid[-1] >= wanted else None
-        reached.append(Reached(log.name, name, wanted, seconds, len(valid), valid[-1], printed["test"]))
-    return reached
+        printed, _ = _run(name, log, threads=threads, loss="sampled", epochs=epochs, judged=True, until=wanted, within=within)
+        seconds, valid = sum(printed["seconds"]), printed["valid"]
+        finished.append(Reached(log.name, name, wanted, valid[-1] >= wanted, seconds, len(valid), valid[-1], printed["test"]))
+        console.print(f"[dim]{CONTESTANTS[name]}: {valid[-1]:.4f} after {seconds:.1f} s[/dim]")
+    return finished
 
 
 def _run(name: str, log: TrainLog, *, threads: int, **settings: object) -> tuple[dict[str, Any], float]:
@@ -149,7 +155,10 @@ def _run(name: str, log: TrainLog, *, threads: int, **settings: object) -> tuple
 
 
 def summary(outcomes: Sequence[Outcome], reached: Sequence[Reached], *, threads: int) -> dict[str, object]:
-    """The line for machines. Of several logs the one least in our favour."""
+    """The line for machines. Of several logs the one least in our favour.
+
+    Who was given up on the way to quality counts with the seconds it had taken: its ratio is at least that.
+    """
 
     def ratio(name: str) -> float | None:
         of = [one.ratio for one in outcomes if one.contestant == name and one.loss == "sampled"]
@@ -159,15 +168,15 @@ def summary(outcomes: Sequence[Outcome], reached: Sequence[Reached], *, threads:
         of = [one.share_of_matmul for one in outcomes if one.contestant == OURS and one.loss == loss]
         return round(min(of), 3) if of else None
 
-    took = {(one.log, one.contestant): one.seconds for one in reached}
-    soon = [(took[log, RECTOOLS], took[log, OURS]) for log, name in took if name == RECTOOLS]
+    ours = {one.log: one.seconds for one in reached if one.contestant == OURS and one.reached}
+    soon = [one.seconds / ours[one.log] for one in reached if one.contestant == RECTOOLS and one.log in ours]
     return {
         "epoch_ratio_to_rectools": ratio(RECTOOLS),
         "epoch_ratio_to_replay": ratio(REPLAY),
         "epoch_ratio_to_plain_torch": ratio(PLAIN),
-        "time_to_quality_ratio_to_rectools": min((round(theirs / own, 2) for theirs, own in soon if theirs and own), default=None),
+        "time_to_quality_ratio_to_rectools": round(min(soon), 2) if soon else None,
         "share_of_matmul_peak": {name: share(loss) for loss, name in LOSSES.items()},
-        "peak_rss_mb": round(max(one.peak_rss_mb for one in outcomes if one.contestant == OURS)),
+        "peak_rss_mb": round(max(memory)) if (memory := [one.peak_rss_mb for one in outcomes if one.contestant == OURS]) else None,
         "epochs": [asdict(one) for one in outcomes],
         "quality": [asdict(one) for one in reached],
         "hardware": f"{hardware('cpu')}, {threads} used",
@@ -195,10 +204,11 @@ def main() -> None:
                 outcomes += measure(log, contestants, **measured)
         for log in logs:
             if log.name in options.quality:
-                reached += race(log, contestants, wanted=options.quality[log.name], epochs=options.most_epochs, threads=options.threads)
+                clock = {"epochs": options.most_epochs, "patience": options.patience, "threads": options.threads}
+                reached += race(log, contestants, wanted=options.quality[log.name], **clock)
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "train.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(outcomes[0])))
+        writer = csv.DictWriter(file, [column.name for column in fields(Outcome)])
         writer.writeheader()
         writer.writerows(asdict(outcome) for outcome in outcomes)
     _show(outcomes, reached)
@@ -210,7 +220,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--logs", nargs="*", choices=KNOWN, default=KNOWN, help=f"known logs (all; {BEAUTY} where it is at hand)")
     parser.add_argument("--lines", type=Path, nargs="*", default=[], help="files of lines `customer item item …` beside them")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help=f"which contestants; {OURS} always runs")
-    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES), help="256 shared negatives, all items (both)")
+    parser.add_argument("--losses", nargs="*", choices=LOSSES, default=list(LOSSES), help="of epochs: 256 shared negatives; all items")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of a run; the first warms up where there are more (2)")
     parser.add_argument("--threads", type=int, default=2)
@@ -218,6 +228,7 @@ def _options() -> argparse.Namespace:
         "--quality", type=_goal, nargs="*", default=[*QUALITY.items()], metavar="LOG=NDCG", help="time to that validation NDCG@10"
     )
     parser.add_argument("--most-epochs", type=int, default=30, help="after which nobody goes on to it (30)")
+    parser.add_argument("--patience", type=float, default=15, help="times our seconds, after which nobody else goes on to it (15)")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()
     options.quality = dict(options.quality)
@@ -236,11 +247,12 @@ def _show(outcomes: Sequence[Outcome], reached: Sequence[Reached]) -> None:
         spread = f"{one.ratio:.2f} ({one.ratio_least:.2f} to {one.ratio_greatest:.2f})"
         numbers = f"{one.seconds:.2f}", f"{one.targets_per_second:,.0f}", spread, f"{one.share_of_matmul:.1%}", f"{one.peak_rss_mb:,.0f}"
         table.add_row(one.log, one.loss, CONTESTANTS[one.contestant], *numbers)
-    console.print(table)
+    if outcomes:
+        console.print(table)
     if reached:
         soon = Table("log", "NDCG@10", "contestant", "s of training", "epochs", "validation", "test", title="time to quality")
         for goal in reached:
-            took = "not reached" if goal.seconds is None else f"{goal.seconds:.1f}"
+            took = f"{goal.seconds:.1f}" if goal.reached else f"not within {goal.seconds:.1f}"
             figures = took, str(goal.epochs), f"{goal.valid:.4f}", f"{goal.test:.4f}"
             soon.add_row(goal.log, f"{goal.wanted:g}", CONTESTANTS[goal.contestant], *figures)
         console.print(soon)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,32 @@ def test_an_epoch_that_takes_long_is_the_last(name: str, tmp_path: Path) -> None
     assert len(printed["seconds"]) == 1
 
 
+@pytest.mark.parametrize("name", ["revisit_sasrec", "torch_sasrec"])
+def test_no_epoch_begins_once_the_time_is_up(name: str, tmp_path: Path) -> None:
+    log = _train_logs.prepared(write_lines(tmp_path / "circle.txt"), max_length=20, out=tmp_path / "cut.txt", name="circle")
+    settings = {**SMALL, "max_length": 20, "loss": "sampled", "epochs": 3, "judged": True, "until": 2.0, "within": 0.0}
+    printed, _ = run_peer(name, log.lines, json.dumps(settings))
+    assert len(printed["seconds"]) == len(printed["valid"]) == 1
+
+
+def test_who_takes_many_times_our_seconds_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    took, asked = {train.OURS: 2.0, train.RECTOOLS: 70.0, train.PLAIN: 5.0}, {}
+
+    def pretend(name: str, *_: object, **settings: object) -> tuple[dict, float]:
+        asked[name] = settings
+        return {"seconds": [took[name]], "valid": [0.1 if name == train.RECTOOLS else 0.3], "test": 0.2}, 500.0
+
+    monkeypatch.setattr(train, "_run", pretend)
+    log = _train_logs.TrainLog("log", tmp_path, 10, 128, [3, 5], 1000)
+    finished = train.race(log, list(took), wanted=0.25, epochs=9, patience=30, threads=1)
+    assert [settings["within"] for settings in asked.values()] == [None, 60, 60]
+    assert [one.reached for one in finished] == [True, False, True]
+    assert train.summary([], finished, threads=1)["time_to_quality_ratio_to_rectools"] == 35
+    assert train.summary([], finished, threads=1)["peak_rss_mb"] is None
+    ours = finished[0]
+    assert train.summary([], [replace(ours, reached=False), *finished[1:]], threads=1)["time_to_quality_ratio_to_rectools"] is None
+
+
 def test_who_takes_long_runs_in_the_first_turn_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(train, "environment", lambda name: Path(sys.executable))
     monkeypatch.setattr(train, "matmul_rate", lambda device: 1e9)
@@ -95,6 +122,7 @@ def test_a_table_a_file_and_one_line_of_json(monkeypatch: pytest.MonkeyPatch, tm
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (last["epoch_ratio_to_rectools"], last["epoch_ratio_to_replay"], last["epoch_ratio_to_plain_torch"]) == (15, 5, 3)
     assert last["time_to_quality_ratio_to_rectools"] == 15
+    assert [one["reached"] for one in last["quality"]] == [True] * 4
     assert set(last["share_of_matmul_peak"]) == {"full_softmax", "sampled_softmax"}
     assert last["peak_rss_mb"] == 500
     assert len((tmp_path / "out" / "train.csv").read_text().splitlines()) == 9

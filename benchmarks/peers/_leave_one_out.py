@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import log2
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class Settings:
     """The same for everybody. loss: `full`, or `sampled` with num_negatives. max_length: items that a model reads.
 
     until: stop once validation NDCG@10 is that high (None: train all epochs); judged: whether validation is asked at all.
-    longest: seconds of an epoch after which no other follows (None: all do).
+    longest: seconds of an epoch after which no other follows (None: all do); within: seconds of training after which none does.
     """
 
     epochs: int
@@ -33,6 +33,7 @@ class Settings:
     judged: bool = False
     until: float | None = None
     longest: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Diary:
         self.seconds.append(seconds)
         if self.settings.judged:
             self.valid.append(self.ask_validation())
-        reached = self.settings.until is not None and self.valid[-1] >= self.settings.until
-        return reached or (self.settings.longest is not None and seconds > self.settings.longest)
+        wanted, longest, within = self.settings.until, self.settings.longest, self.settings.within
+        reached = wanted is not None and self.valid[-1] >= wanted
+        return reached or (longest is not None and seconds > longest) or (within is not None and sum(self.seconds) >= within)
 
     def close(self) -> None:
         """Ask the test once, where anything is asked at all, and print everything as the last line."""
@@ -122,7 +124,3 @@ def ndcg(recommended: Sequence[Sequence[str]], wanted: Sequence[str]) -> float:
 def asked() -> tuple[Path, Settings]:
     """The command line: `python SCRIPT LINES SETTINGS`, settings as JSON."""
     return Path(sys.argv[1]), Settings(**json.loads(sys.argv[2]))
-
-
-def as_json(settings: Settings) -> str:
-    return json.dumps(asdict(settings))
