@@ -16,7 +16,8 @@ class SASRec(nn.Module):
         super().__init__()
         self.item = nn.Embedding(num_items + 1, settings.dim, padding_idx=0)
         self.position = nn.Embedding(settings.max_length, settings.dim)
-        nn.init.normal_(self.item.weight, std=0.05)
+        for embedding in (self.item, self.position):
+            nn.init.normal_(embedding.weight, std=0.02)  # alike: by default positions are as large as 1, and drown what is read
         self.dropout = nn.Dropout(settings.dropout)
         layer = nn.TransformerEncoderLayer(
             settings.dim,
