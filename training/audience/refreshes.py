@@ -19,7 +19,6 @@ from training.evaluation.drift import stale_refreshes
 from training.evaluation.panels import Chapter, Panel, Table, between, number, percent, percent_between
 from training.sequences.split import DAY
 
-MOST_FOLLOWED = 400  # customers about whom the model is asked day by day
 RESAMPLES = 200
 NUM_FIFTHS = 5
 WEEK = 7
@@ -51,7 +50,7 @@ class Judged:
 
 def refreshes_chapter(scene: Scene) -> Chapter:
     """Followed day by day through a quarter (or a horizon) before the test window and the first days in it."""
-    followed = np.sort(np.random.default_rng(scene.seed).permutation(scene.asked)[:MOST_FOLLOWED])
+    followed = scene.asked
     moments, rows = days_followed(scene)
     judged = _judged(scene, moments, followed, rows)
     knowing, rhythms = knowledge(scene, moments, followed), rhythms_of(scene)

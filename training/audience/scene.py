@@ -20,7 +20,7 @@ from training.sequences.money import bought_on_discount
 from training.sequences.split import DAY
 
 MOST_DRAWN = 20_000  # customers whose events are counted
-MOST_ASKED = 2_000  # of these, about whom the model is asked at three moments
+MOST_ASKED = 2_000  # of these, about whom the model is asked: at three moments, and day by day
 JUDGED_DAYS = 7  # of the test window, on which old and fresh knowledge are compared: one of each weekday
 QUARTER = 91  # days, after which RFM is usually refreshed
 DISCOUNT_EVENT = "coupon"  # says that a discount was used, unless the run's loyalty names others
